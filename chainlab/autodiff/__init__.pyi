@@ -1,0 +1,2 @@
+from .rules import accumulate as accumulate
+from .rules import backprop as backprop

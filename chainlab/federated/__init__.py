@@ -1,0 +1,5 @@
+"""Federated learning: pure client updates and servers."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,5 @@
+"""The lab: config, runner, checkpoint, record and report. It knows `Task` and no domain."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

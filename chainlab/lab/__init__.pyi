@@ -1,0 +1,5 @@
+from .supervised import TrainState as TrainState
+from .supervised import supervised as supervised
+from .task import Panel as Panel
+from .task import Subject as Subject
+from .task import Task as Task

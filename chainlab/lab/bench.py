@@ -1,0 +1,252 @@
+"""Benchmarks against peers: equal results first, then interleaved rounds under one thread cap."""
+
+import contextlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainlab.errors import ChainlabError
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured figure of a benchmark and the goal it is held to.
+
+    Attributes:
+        claim: Identifier of the claim, `issue-neutral-name/detail`.
+        case: What was measured, in words.
+        value: The figure.
+        goal: The bound as text, `>= 1.8` or `<= 10`, or an empty string for a figure without one.
+        peers: The figure of each peer, None where the peer is missing on this machine.
+        spread: Smallest and largest value over the rounds.
+        note: What a reader must know.
+    """
+
+    claim: str
+    case: str
+    value: float | None
+    goal: str = ""
+    peers: Mapping[str, float | None] = field(default_factory=dict)
+    spread: tuple[float, float] | None = None
+    note: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is met; None without a goal, False where the figure could not be measured."""
+        if not self.goal:
+            return None
+        if self.value is None or not np.isfinite(self.value):
+            return False
+        sign, bound = self.goal.split()
+        return {"<=": self.value <= float(bound), ">=": self.value >= float(bound)}[sign]
+
+
+class PeerMissingError(ChainlabError):
+    """A peer's environment is not on this machine, so that nothing can be said of it."""
+
+
+class PeerError(ChainlabError):
+    """A peer's program failed."""
+
+
+def peer_python(environment: str) -> Path:
+    """The interpreter of a peer's environment.
+
+    Args:
+        environment: Name of the environment: `chainlab` is this interpreter; any other is looked for in
+            `$CHAINLAB_PEERS` and then in `.venv-peers` of the checkout (built by `make peers`).
+
+    Returns:
+        Path of the interpreter.
+
+    Raises:
+        PeerMissingError: It is in neither place.
+    """
+    if environment == "chainlab":
+        return Path(sys.executable)
+    places = [Path(__file__).parents[2] / ".venv-peers"]
+    if os.environ.get("CHAINLAB_PEERS"):
+        places.insert(0, Path(os.environ["CHAINLAB_PEERS"]))
+    for place in places:
+        python = place / environment / "bin" / "python"
+        if python.exists():
+            return python
+    raise PeerMissingError(f"no environment {environment!r} in {', '.join(map(str, places))}: run `make peers`")
+
+
+class Worker:
+    """A program under test in a process of its own; see `experiments/benchmarks/peers/worker.py`."""
+
+    def __init__(
+        self, script: Path, environment: str, *, threads: int = 1, variables: Mapping[str, str] | None = None
+    ) -> None:
+        self.name = script.stem
+        settings = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads)), **(variables or {})}
+        settings.setdefault("JAX_PLATFORMS", "cpu")
+        if environment == "chainlab":
+            root = str(Path(__file__).parents[2])
+            settings["PYTHONPATH"] = os.pathsep.join(filter(None, [root, settings.get("PYTHONPATH")]))
+        else:
+            settings.pop("PYTHONPATH", None)
+        cores = sorted(os.sched_getaffinity(0))[:threads]  # XLA has no thread variable: cap every side by affinity
+
+        self._process = subprocess.Popen(
+            [str(peer_python(environment)), str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if not os.environ.get("CHAINLAB_BENCH_VERBOSE") else None,
+            text=True,
+            env=settings,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        )
+
+    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            errors = self._process.stderr.read() if self._process.stderr else ""
+            raise PeerError(f"{self.name} ended with code {self._process.wait()}:\n{errors[-2000:]}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise PeerError(f"{self.name} failed:\n{answer['error'][-2000:]}")
+        return answer
+
+    def prepare(self, case: Mapping[str, Any]) -> dict[str, Any]:
+        """Compile and warm up a case; returns its `outputs`, `prepare_seconds` and `peak_mib`."""
+        return self._ask({"do": "prepare", "case": dict(case)})
+
+    def time(self, repeat: int) -> dict[str, float]:
+        """Run the case `repeat` times; returns `seconds`, `cpu_seconds` and `peak_mib`."""
+        return self._ask({"do": "time", "repeat": repeat})
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def interleave(workers: Mapping[str, Worker], *, rounds: int, repeat: int = 1) -> dict[str, list[dict[str, float]]]:
+    """Time prepared workers in turn, reversing the order every other round.
+
+    Args:
+        workers: The prepared workers by name.
+        rounds: Rounds; each worker is timed once in each.
+        repeat: Steps a timing.
+
+    Returns:
+        The timings of each worker, one a round.
+    """
+    timings: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
+    for turn in range(rounds):
+        for name in list(workers) if turn % 2 == 0 else list(reversed(workers)):
+            timings[name].append(workers[name].time(repeat))
+    return timings
+
+
+def ratios(
+    timings: Mapping[str, Sequence[Mapping[str, float]]], ours: str, quantity: str = "seconds"
+) -> dict[str, tuple[float, float, float]]:
+    """Speed of `ours` relative to every other worker, paired round by round.
+
+    Args:
+        timings: What `interleave` returned.
+        ours: The worker whose speed is asked for.
+        quantity: `seconds` or `cpu_seconds`.
+
+    Returns:
+        Median, smallest and largest of peer time / our time, by peer; above 1 means ours is faster.
+    """
+    result = {}
+    for name, rows in timings.items():
+        if name != ours:
+            paired = [peer[quantity] / mine[quantity] for peer, mine in zip(rows, timings[ours], strict=True)]
+            result[name] = (statistics.median(paired), min(paired), max(paired))
+    return result
+
+
+def compare(
+    case: Mapping[str, Any],
+    contenders: Mapping[str, tuple[Path, str]],
+    *,
+    ours: str,
+    rounds: int = 7,
+    repeat: int = 1,
+    threads: int = 1,
+    tolerance: float | None = 1e-4,
+    variables: Mapping[str, Mapping[str, str]] | None = None,
+) -> tuple[dict[str, list[dict[str, float]]], dict[str, dict[str, Any]], dict[str, str]]:
+    """Prepare every contender on one case, check that their outputs agree, and time them interleaved.
+
+    Args:
+        case: The case, sent to every contender as JSON.
+        contenders: Script and environment by name.
+        ours: The contender that the others are compared with; it must run.
+        rounds: Rounds of timing.
+        repeat: Steps a timing.
+        threads: Thread cap of every contender.
+        tolerance: Largest relative difference of the outputs from ours; None where they are not comparable.
+        variables: Environment variables of a contender, by name.
+
+    Returns:
+        Timings by contender, what `prepare` answered by contender, and why a contender is missing.
+
+    Raises:
+        PeerError: Ours fails, or a peer's outputs differ.
+    """
+    workers: dict[str, Worker] = {}
+    prepared: dict[str, dict[str, Any]] = {}
+    missing: dict[str, str] = {}
+    with contextlib.ExitStack() as stack:
+        for name, (script, environment) in contenders.items():
+            try:
+                worker = Worker(script, environment, threads=threads, variables=(variables or {}).get(name))
+                stack.callback(worker.close)
+                prepared[name] = worker.prepare(case)
+                workers[name] = worker
+            except (PeerMissingError, PeerError) as error:
+                if name == ours:
+                    raise
+                missing[name] = str(error)
+        if tolerance is not None:
+            wanted = np.asarray(prepared[ours]["outputs"], float)
+            for name in workers:
+                got = np.asarray(prepared[name]["outputs"], float)
+                worst = np.max(np.abs(got - wanted)) / max(np.max(np.abs(wanted)), 1e-30)
+                if not worst <= tolerance:
+                    raise PeerError(f"{name} computes something else than {ours}: relative difference {worst:.2e}")
+        return interleave(workers, rounds=rounds, repeat=repeat), prepared, missing
+
+
+def machine() -> dict[str, Any]:
+    """What a figure was measured on: processor, cores this process may use, Python, and JAX's devices."""
+    import jax
+
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    return {
+        "processor": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "devices": [device.device_kind for device in jax.devices()],
+    }

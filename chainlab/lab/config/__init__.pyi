@@ -1,0 +1,2 @@
+from .declare import config as config
+from .declare import experiment as experiment

@@ -1,0 +1,61 @@
+"""A supervised problem as a task."""
+
+from collections.abc import Callable
+from typing import Any
+
+import optax
+from flax import struct
+
+from chainlab.autodiff.rules import backprop
+from chainlab.data.batches import Data
+from chainlab.lab.task import Subject, Task
+from chainlab.nn.model import Model
+from chainlab.typing import Batch, Metrics, Objective, Params, PRNGKey, Rule
+
+
+@struct.dataclass
+class TrainState:
+    """Parameters and optimiser state."""
+
+    params: Params
+    optimizer: optax.OptState
+
+
+def supervised(
+    model: Model,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    data: Data,
+    *,
+    evaluate: Callable[[Params, Batch], Metrics],
+    rule: Rule = backprop,
+    **extra: Any,
+) -> Task:
+    r"""Minimise one objective over one parameter set: $\theta \leftarrow \theta + u(\nabla_\theta f)$.
+
+    Args:
+        model: Gives the initial parameters.
+        objective: `objective(params, batch, key) -> (scalar, metrics)`.
+        optimizer: Any optax transformation.
+        data: Batches and evaluation splits.
+        evaluate: `evaluate(params, split) -> metrics`.
+        rule: How the gradient is obtained.
+        extra: Further fields of `Task` (`panels`).
+
+    Returns:
+        The task; its metrics are `loss` and the objective's own.
+    """
+    gradient = rule(objective)
+    extra.setdefault("subjects", lambda state: {"objective": Subject(objective, state.params)})
+
+    def init(key: PRNGKey) -> TrainState:
+        params = model.init(key)
+        return TrainState(params, optimizer.init(params))
+
+    def step(state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
+        (loss, metrics), gradients = gradient(state.params, batch, key)
+        updates, inner = optimizer.update(gradients, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(params, inner), {"loss": loss, **metrics}
+
+    return Task(init, step, lambda state, split: evaluate(state.params, split), data, **extra)

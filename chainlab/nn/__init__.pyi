@@ -1,0 +1,15 @@
+from .activation import activation as activation
+from .activation import activations as activations
+from .activation import gated as gated
+from .convolution import convolution as convolution
+from .dense import affine as affine
+from .dense import dense as dense
+from .dropout import dropout as dropout
+from .embedding import embedding as embedding
+from .mlp import mlp as mlp
+from .model import Model as Model
+from .model import residual as residual
+from .model import sequential as sequential
+from .norm import group_norm as group_norm
+from .norm import layer_norm as layer_norm
+from .norm import rms_norm as rms_norm

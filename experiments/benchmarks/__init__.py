@@ -1,0 +1,1 @@
+"""Benchmarks: one file for each area of claims, and in `peers/` one file for each program that is timed."""
