@@ -112,7 +112,8 @@ class Worker:
         )
 
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
@@ -154,7 +155,7 @@ def interleave(workers: Mapping[str, Worker], *, rounds: int, repeat: int = 1) -
     """
     timings: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
     for turn in range(rounds):
-        for name in list(workers) if turn % 2 == 0 else list(reversed(workers)):
+        for name in list(workers)[:: 1 if turn % 2 == 0 else -1]:
             timings[name].append(workers[name].time(repeat))
     return timings
 

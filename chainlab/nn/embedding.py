@@ -10,15 +10,13 @@ from chainlab.nn.model import Model
 from chainlab.typing import Params, PRNGKey
 
 
-def embedding(
-    size: int, dim: int, *, init: Initializer = jax.nn.initializers.normal(1.0), dtype: DTypeLike = jnp.float32
-) -> Model:
+def embedding(size: int, dim: int, *, init: Initializer | None = None, dtype: DTypeLike = jnp.float32) -> Model:
     r"""A table of vectors, $y_i = E_{x_i}$.
 
     Args:
         size: Number of rows (the vocabulary).
         dim: Features of a row.
-        init: Initialiser of the table (size, dim).
+        init: Initialiser of the table (size, dim); standard normal by default.
         dtype: Type of the table.
 
     Returns:
@@ -27,6 +25,7 @@ def embedding(
     Raises:
         UsageError: A size is less than 1.
     """
+    draw = init or jax.nn.initializers.normal(1.0)
     if size < 1 or dim < 1:
         raise UsageError(f"embedding needs size >= 1 and dim >= 1, got {size} and {dim}")
 
@@ -34,4 +33,4 @@ def embedding(
         del key
         return params["table"][x]
 
-    return Model(lambda key: {"table": init(key, (size, dim), dtype)}, apply)
+    return Model(lambda key: {"table": draw(key, (size, dim), dtype)}, apply)

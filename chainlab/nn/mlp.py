@@ -1,6 +1,7 @@
 """The multilayer perceptron."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -43,12 +44,10 @@ def mlp(
     if len(sizes) < 2:
         raise UsageError(f"mlp needs at least an input and an output size, got {list(sizes)}")
     layers: dict[str, Model] = {}
-    for index, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for index, (inputs, outputs) in enumerate(pairwise(sizes)):
         if index:
             layers[f"{activation}{index - 1}"] = activation_layer(activation)
             if dropout:
                 layers[f"dropout{index - 1}"] = dropout_layer(dropout)
-        layers[f"dense{index}"] = dense(
-            inputs, outputs, weight_init=jax.nn.initializers.he_normal(), dtype=dtype
-        )
+        layers[f"dense{index}"] = dense(inputs, outputs, weight_init=jax.nn.initializers.he_normal(), dtype=dtype)
     return sequential(layers)

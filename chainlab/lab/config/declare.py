@@ -35,5 +35,5 @@ def experiment(function: _Function) -> _Function:
 
     The tag is all it does: there is no registry, and importing a file registers nothing.
     """
-    function.__chainlab_experiment__ = True
+    vars(function)["__chainlab_experiment__"] = True
     return function
