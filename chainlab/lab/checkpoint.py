@@ -1,0 +1,188 @@
+"""Checkpoints: one atomic file with a checksum, restored strictly."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import serialization
+from jax.tree_util import keystr, tree_flatten_with_path, tree_unflatten
+from jaxtyping import PyTree
+
+from chainlab.errors import CheckpointError
+
+_MAGIC = b"chainlab checkpoint 1\n"
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def leaves(tree: PyTree) -> dict[str, np.ndarray]:
+    """The leaves of a tree on the host, by key path; random keys as their data."""
+    found: dict[str, np.ndarray] = {}
+    for path, leaf in tree_flatten_with_path(tree)[0]:
+        array = jnp.asarray(leaf)
+        found[keystr(path)] = np.asarray(jax.random.key_data(array) if _is_key(array) else array)
+    return found
+
+
+def fingerprint(tree: PyTree) -> str:
+    """sha256 of a tree's leaves: their key paths, types, shapes and bytes.
+
+    Args:
+        tree: Any pytree of arrays.
+
+    Returns:
+        The digest in hexadecimal; equal trees have equal digests, bit for bit.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> fingerprint({"w": jnp.zeros(3)}) == fingerprint({"w": jnp.zeros(3)})
+        True
+    """
+    digest = hashlib.sha256()
+    for name, array in sorted(leaves(tree).items()):
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replace a file in one step: temporary file beside it, fsync, rename, fsync of the folder.
+
+    Args:
+        path: The file; its folder must exist.
+        content: What it shall hold.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def save(path: Path, tree: PyTree, meta: Mapping[str, Any]) -> None:
+    """Write a tree and its metadata as one checkpoint file.
+
+    Args:
+        path: The file; replaced atomically.
+        tree: Any pytree of arrays.
+        meta: JSON values kept beside the arrays.
+    """
+    body = serialization.msgpack_serialize({"meta": json.dumps(meta), "leaves": leaves(tree)})
+    write_atomic(path, _MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+
+
+def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read a checkpoint without a template.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The leaves by key path, and the metadata.
+
+    Raises:
+        CheckpointError: The file is missing, not a checkpoint, or damaged.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    if not content.startswith(_MAGIC):
+        raise CheckpointError(f"{path}: not a chainlab checkpoint (or an older format)")
+    head, _, body = content[len(_MAGIC) :].partition(b"\n")
+    if hashlib.sha256(body).hexdigest().encode() != head:
+        raise CheckpointError(f"{path}: damaged: its checksum is not that of its {len(body)} bytes")
+    payload = serialization.msgpack_restore(body)
+    return payload["leaves"], json.loads(payload["meta"])
+
+
+def fit(stored: Mapping[str, np.ndarray], template: PyTree, *, source: str) -> PyTree:
+    """Put leaves into the structure of a template; nothing is cast, filled in or left out.
+
+    Args:
+        stored: Leaves by key path.
+        template: A tree of arrays or of `jax.ShapeDtypeStruct`.
+        source: What the leaves come from, for the error.
+
+    Returns:
+        A tree of the template's structure.
+
+    Raises:
+        CheckpointError: Lists every missing, extra and mismatched leaf.
+    """
+    paths, structure = tree_flatten_with_path(template)
+    wanted = {keystr(path): leaf for path, leaf in paths}
+    problems = [f"  extra     {name}: {array.dtype}{list(array.shape)}" for name, array in stored.items() if name not in wanted]
+    restored: list[Any] = []
+    for name, leaf in wanted.items():
+        shape, dtype = tuple(leaf.shape), leaf.dtype
+        if _is_key(leaf):
+            data = jax.eval_shape(jax.random.key_data, leaf)
+            shape, dtype = tuple(data.shape), data.dtype
+        if name not in stored:
+            problems.append(f"  missing   {name}: {dtype}{list(shape)}")
+            continue
+        array = stored[name]
+        if tuple(array.shape) != shape or array.dtype != dtype:
+            problems.append(
+                f"  different {name}: wanted {dtype}{list(shape)}, got {array.dtype}{list(array.shape)}"
+            )
+            continue
+        restored.append(_wrap(array, leaf.dtype) if _is_key(leaf) else jnp.asarray(array))
+    if problems:
+        raise CheckpointError(
+            f"{source} does not fit this state ({len(problems)} leaves); was it written by another config?\n"
+            + "\n".join(problems)
+        )
+    return tree_unflatten(structure, restored)
+
+
+def _wrap(data: np.ndarray, dtype: Any) -> Any:
+    """Key data as random keys of a given key type."""
+    names = ("threefry2x32", "rbg", "unsafe_rbg")
+    name = next(name for name in names if jax.eval_shape(lambda name=name: jax.random.key(0, impl=name)).dtype == dtype)
+    return jax.random.wrap_key_data(jnp.asarray(data), impl=name)
+
+
+def restore(path: Path, template: PyTree) -> tuple[PyTree, dict[str, Any]]:
+    """Read a checkpoint into the structure of a template, strictly.
+
+    Args:
+        path: The file.
+        template: A tree of arrays or of `jax.ShapeDtypeStruct`, e.g. from `jax.eval_shape(task.init, key)`.
+
+    Returns:
+        The tree and the metadata.
+
+    Raises:
+        CheckpointError: The file is damaged, or its leaves are not exactly the template's.
+
+    Example:
+        >>> import pathlib, tempfile, jax.numpy as jnp
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.ckpt"
+        >>> save(file, {"w": jnp.ones(2)}, {"step": 7})
+        >>> tree, meta = restore(file, {"w": jnp.zeros(2)})
+        >>> tree["w"].tolist(), meta["step"]
+        ([1.0, 1.0], 7)
+    """
+    stored, meta = load(path)
+    return fit(stored, template, source=str(path)), meta

@@ -1,0 +1,144 @@
+"""Progress of long work: a bar on a terminal, one plain line an interval elsewhere; on stderr."""
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+
+_PLAIN_INTERVAL = 10.0  # seconds
+
+
+class Progress(Protocol):
+    """What a run tells while it works."""
+
+    def __enter__(self) -> "Progress": ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def advance(self, step: int) -> None:
+        """Steps done."""
+        ...
+
+    def log(self, step: int, split: str, metrics: Mapping[str, Any]) -> None:
+        """Metrics of a split, mean over the seeds."""
+        ...
+
+    def say(self, text: str) -> None:
+        """A message."""
+        ...
+
+
+def summary(metrics: Mapping[str, Any]) -> str:
+    """Metrics on one line, averaged over seeds."""
+    return "  ".join(f"{name} {float(np.mean(np.asarray(value))):.5g}" for name, value in metrics.items())
+
+
+class Silent:
+    """No progress at all."""
+
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def advance(self, step: int) -> None:
+        """Say nothing."""
+
+    def log(self, step: int, split: str, metrics: Mapping[str, Any]) -> None:
+        """Say nothing."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+
+class Plain(Silent):
+    """One line an interval, for logs and pipes."""
+
+    def __init__(self, total: int, first: int = 0) -> None:
+        self._total, self._first = total, first
+        self._began = self._last = time.monotonic()
+
+    def advance(self, step: int) -> None:
+        """Print rate and time left, at most every ten seconds."""
+        now = time.monotonic()
+        if now - self._last >= _PLAIN_INTERVAL and step > self._first:
+            self._last = now
+            rate = (step - self._first) / (now - self._began)
+            left = (self._total - step) / rate
+            print(f"step {step}/{self._total}  {rate:.1f} steps/s  {left:.0f} s left", file=sys.stderr, flush=True)
+
+    def log(self, step: int, split: str, metrics: Mapping[str, Any]) -> None:
+        """Print evaluations; training metrics are in metrics.jsonl."""
+        if split != "train":
+            print(f"step {step}/{self._total}  {split}: {summary(metrics)}", file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        """Print a message."""
+        print(text, file=sys.stderr, flush=True)
+
+
+class Bar(Silent):
+    """A bar with rate and time left, for a terminal."""
+
+    def __init__(self, total: int, first: int = 0) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        self._first = first
+        self._began = time.monotonic()
+        self._bar = RichProgress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[metrics]}"),
+            console=Console(stderr=True),
+        )
+        self._task = self._bar.add_task("training", total=total, completed=first, metrics="", rate="")
+
+    def __enter__(self) -> "Bar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def advance(self, step: int) -> None:
+        """Move the bar."""
+        rate = (step - self._first) / max(time.monotonic() - self._began, 1e-9)
+        self._bar.update(self._task, completed=step, rate=f"{rate:.1f} steps/s")
+
+    def log(self, step: int, split: str, metrics: Mapping[str, Any]) -> None:
+        """Show the training metrics beside the bar and evaluations above it."""
+        if split == "train":
+            self._bar.update(self._task, metrics=summary(metrics))
+        else:
+            self._bar.console.print(f"step {step}  [bold]{split}[/bold]: {summary(metrics)}", highlight=False)
+
+    def say(self, text: str) -> None:
+        """Print a message above the bar."""
+        self._bar.console.print(text, markup=False)
+
+
+def choose(total: int, first: int = 0, *, quiet: bool = False) -> Progress:
+    """The progress that fits where stderr goes.
+
+    Args:
+        total: Steps in all.
+        first: Steps done before.
+        quiet: No progress at all.
+
+    Returns:
+        A bar on a terminal, else plain lines.
+    """
+    if quiet:
+        return Silent()
+    return Bar(total, first) if sys.stderr.isatty() else Plain(total, first)

@@ -1,0 +1,341 @@
+"""The runner: drives any task through its steps; it knows `Task` and nothing else."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from chainlab.errors import CheckpointError, NonFiniteError, UsageError
+from chainlab.lab import checkpoint, nonfinite
+from chainlab.lab.loop import Loop, Replica, build
+from chainlab.lab.progress import Progress, Silent
+from chainlab.lab.record import Record, plain
+from chainlab.lab.signals import Interruption
+from chainlab.lab.task import Task
+
+_CAPACITY = 256  # most steps of a dispatch unless the config says otherwise
+_DISPATCH_SECONDS = 0.5  # a dispatch is kept about this long, so that signals and progress are prompt
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long a run is and what it does on the way; see `run:` in a config.
+
+    Attributes:
+        steps: Steps in all.
+        block: Most steps of one dispatch; chosen by the runner when None.
+        log_every: Steps whose metrics are averaged into one line.
+        eval_every: Steps between evaluations; only at the end when None.
+        checkpoint_every: Steps between checkpoints; only at the end when None.
+        keep: Step checkpoints kept.
+        monitor: Evaluation metric that decides which state is the best, as `split/name`.
+        mode: Whether the monitored metric is to be `max` or `min`.
+        patience: Evaluations without improvement after which a seed stops improving the result.
+    """
+
+    steps: int
+    block: int | None = None
+    log_every: int = 100
+    eval_every: int | None = None
+    checkpoint_every: int | None = None
+    keep: int = 1
+    monitor: str | None = None
+    mode: str = "max"
+    patience: int | None = None
+
+
+@dataclass
+class Position:
+    """Where a run stands: everything beside the replica that resuming needs."""
+
+    step: int = 0
+    seconds: float = 0.0
+    pending: dict[str, list[Any]] = field(default_factory=dict)
+    """Step metrics that are not yet in a line, by name: steps, then seeds."""
+    final: dict[str, Any] = field(default_factory=dict)
+    """Metrics of the run's result by `split/name`: those of the best evaluation, else of the last."""
+    best: list[float] = field(default_factory=list)
+    """Monitored value of the best evaluation, by seed."""
+    stale: list[int] = field(default_factory=list)
+    """Evaluations since the best one, by seed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run ended with.
+
+    Attributes:
+        status: `done`, `stopped` (before its last step, as asked) or `interrupted` (by a signal).
+        position: Where it stands.
+        replica: The last state, on the device.
+        best: The state of the best evaluation, when something is monitored.
+    """
+
+    status: str
+    position: Position
+    replica: Replica
+    best: Replica | None
+
+
+class Runner:
+    """One run of a task, from a fresh start or a checkpoint.
+
+    Args:
+        task: The task.
+        settings: How long, and what on the way.
+        seeds: One seed, or several that train in one vmapped program.
+        record: The run's folder.
+        config_hash: Kept in each checkpoint; a checkpoint of another config is refused.
+        progress: Told about every block, line and evaluation.
+        sinks: Called with `(step, split, metrics)` for every line of metrics.jsonl.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        settings: Settings,
+        seeds: Sequence[int],
+        record: Record,
+        *,
+        config_hash: str = "",
+        progress: Progress | None = None,
+        sinks: Sequence[Callable[[int, str, Mapping[str, Any]], None]] = (),
+    ) -> None:
+        if settings.monitor and settings.monitor.partition("/")[0] not in task.data.splits:
+            raise UsageError(
+                f"run.monitor: {settings.monitor!r} must be <split>/<metric> with a split of this task: "
+                f"{', '.join(task.data.splits) or 'it has none'}"
+            )
+        self.task, self.settings, self.record = task, settings, record
+        self.config_hash, self.progress, self.sinks = config_hash, progress or Silent(), sinks
+        limits = [settings.block or _CAPACITY, settings.steps, settings.eval_every or settings.steps]
+        self.loop: Loop = build(task, seeds, min(limits))
+        self.arrays: PyTree = jax.device_put(task.data.arrays)
+        self.splits = {name: jax.device_put(split) for name, split in task.data.splits.items()}
+        self.position = Position()
+        self.best: Replica | None = None
+        self.replica: Replica | None = None
+        self._rate: float | None = None  # steps a second of the last dispatch
+
+    # --- checkpoints
+
+    def save(self) -> None:
+        """Write a checkpoint of this step, then forget the older ones."""
+        position = self.position
+        meta = {
+            "step": position.step,
+            "seconds": position.seconds,
+            "pending": position.pending,
+            "final": position.final,
+            "best": position.best,
+            "stale": position.stale,
+            "config_hash": self.config_hash,
+            "metrics_bytes": self.record.metrics.stat().st_size if self.record.metrics.exists() else 0,
+        }
+        checkpoint.save(self.record.checkpoint(position.step), {"last": self.replica, "best": self.best}, meta)
+        self.record.prune(self.settings.keep)
+
+    def restore(self) -> None:
+        """Continue from the latest checkpoint that is whole.
+
+        Raises:
+            CheckpointError: There is none, or it was written by another config.
+        """
+        damaged: list[str] = []
+        for path in self.record.checkpoints():
+            try:
+                stored, meta = checkpoint.load(path)
+            except CheckpointError as error:
+                damaged.append(str(error))
+                continue
+            if meta["config_hash"] != self.config_hash:
+                raise CheckpointError(
+                    f"{path} belongs to config {meta['config_hash'][:8]}, not to {self.config_hash[:8]}: "
+                    "config.yaml was changed after the run started; start a new run instead"
+                )
+            template = jax.eval_shape(self.loop.start)
+            has_best = any(name.startswith("['best']") for name in stored)
+            trees = checkpoint.fit(
+                stored, {"last": template, "best": template if has_best else None}, source=str(path)
+            )
+            self.replica, self.best = trees["last"], trees["best"]
+            names = ("step", "seconds", "pending", "final", "best", "stale")
+            self.position = Position(**{name: meta[name] for name in names})
+            self._truncate(meta["metrics_bytes"])
+            return
+        found = "\n".join(damaged) or f"no checkpoint in {self.record.folder / 'checkpoints'}"
+        raise CheckpointError(f"cannot resume: {found}")
+
+    def _truncate(self, size: int) -> None:
+        """Drop the lines that were written after the checkpoint: they will be written again."""
+        with open(self.record.metrics, "ab") as file:
+            file.truncate(size)
+
+    # --- metrics
+
+    def _line(self, step: int, split: str, metrics: Mapping[str, Any]) -> None:
+        values = plain(metrics)
+        line = {"step": step, "split": split, "seconds": round(self.position.seconds, 3), "metrics": values}
+        with open(self.record.metrics, "ab") as file:
+            file.write(json.dumps(line).encode() + b"\n")
+        for sink in self.sinks:
+            sink(step, split, values)
+        self.progress.log(step, split, values)
+
+    def _collect(self, metrics: Mapping[str, Any], count: int) -> None:
+        """Move a dispatch's metrics to the host, check them, and write the lines that are full."""
+        many = len(self.loop.seeds) > 1
+        first = self.position.step - count
+        rows: dict[str, np.ndarray] = {}
+        for name, value in jax.device_get(dict(metrics)).items():
+            wide = np.asarray(value).astype(np.float64)
+            wide = np.moveaxis(wide, 0, 1) if many else wide
+            if wide.ndim != 1 + many:
+                raise UsageError(f"step metric {name!r} must be a scalar, got shape {wide.shape[1 + many :]}")
+            rows[name] = wide[:count]
+        self._check_finite(first, rows)
+        start, every = 0, self.settings.log_every
+        while start < count:
+            stop = min(count, (first + start) // every * every + every - first)
+            for name, row in rows.items():
+                self.position.pending.setdefault(name, []).extend(row[start:stop].tolist())
+            step = first + stop
+            if step % every == 0 or step == self.settings.steps:
+                means = {name: np.mean(np.asarray(row), axis=0) for name, row in self.position.pending.items()}
+                self._line(step, "train", means)
+                self.position.final.update({f"train/{name}": plain(value) for name, value in means.items()})
+                self.position.pending = {}
+            start = stop
+
+    def _check_finite(self, first: int, rows: Mapping[str, np.ndarray]) -> None:
+        """Stop the run at a metric that is not finite, with the first step and leaf that were not."""
+        finite = {name: np.isfinite(row.reshape(len(row), -1)).all(axis=1) for name, row in rows.items()}
+        index = min((int(np.argmin(ok)) for ok in finite.values() if not ok.all()), default=None)
+        if index is not None:
+            replica, step = self._latest()
+            names = [name for name, ok in finite.items() if not ok[index]]
+            report = nonfinite.locate(self.loop, replica, step, first + index + 1, self.arrays, names)
+            raise NonFiniteError(f"{report}\nThe run is kept in {self.record.folder}.")
+
+    def _latest(self) -> tuple[Replica, int]:
+        """The replica and step of the latest checkpoint, else of the start."""
+        for path in self.record.checkpoints():
+            stored, meta = checkpoint.load(path)
+            last = {name: leaf for name, leaf in stored.items() if name.startswith("['last']")}
+            tree = checkpoint.fit(last, {"last": jax.eval_shape(self.loop.start)}, source=str(path))
+            return tree["last"], meta["step"]
+        return self.loop.start(), 0
+
+    def _evaluate(self) -> None:
+        """Evaluate every split, and keep each seed's state where the monitored metric is its best."""
+        found: dict[str, np.ndarray] = {}
+        for name, split in self.splits.items():
+            metrics = jax.device_get(dict(self.loop.evaluate(self.replica, split)))
+            self._line(self.position.step, name, metrics)
+            found |= {f"{name}/{key}": np.asarray(value, np.float64) for key, value in metrics.items()}
+        monitor = self.settings.monitor
+        if monitor is None:
+            self.position.final |= plain(found)
+            return
+        if monitor not in found:
+            raise UsageError(f"run.monitor: no metric {monitor!r}; evaluation gives {', '.join(found)}")
+        value = np.atleast_1d(found[monitor])
+        count = len(self.loop.seeds)
+        sign = 1.0 if self.settings.mode == "max" else -1.0
+        best = np.asarray(self.position.best or [-sign * np.inf] * count)
+        stale = np.asarray(self.position.stale or [0] * count)
+        open_ = stale < (self.settings.patience or np.inf)
+        better = open_ & (sign * value > sign * best)
+        self.position.best = np.where(better, value, best).tolist()
+        self.position.stale = np.where(better, 0, np.where(open_, stale + 1, stale)).tolist()
+        for name, now in found.items():
+            before = np.atleast_1d(self.position.final.get(name, now))
+            kept = np.where(better, np.atleast_1d(now), before)
+            self.position.final[name] = kept.tolist() if count > 1 else float(kept[0])
+        if np.any(better):
+            self.best = _select(better if count > 1 else bool(better[0]), self.replica, self.best)
+
+    @property
+    def _exhausted(self) -> bool:
+        patience = self.settings.patience
+        return bool(patience and self.position.stale and min(self.position.stale) >= patience)
+
+    # --- the loop
+
+    def _next_stop(self, until: int) -> int:
+        """The next step at which the host has something to do."""
+        step = self.position.step
+        periods = [p for p in (self.settings.eval_every, self.settings.checkpoint_every) if p]
+        return min([until, *(step // period * period + period for period in periods)])
+
+    def _dispatch(self, until: int) -> int:
+        """How many steps to run next: up to the next stop, for about half a second."""
+        count = min(self.loop.capacity, self._next_stop(until) - self.position.step)
+        budget = 1 if self._rate is None else max(1, int(self._rate * _DISPATCH_SECONDS))
+        return min(count, budget)
+
+    def run(self, *, until: int | None = None, interruption: Interruption | None = None) -> Outcome:
+        """Run to the last step, to step `until`, or to an interruption; always end with a checkpoint.
+
+        Args:
+            until: Stop after this step even if the run is longer.
+            interruption: Looked at after every dispatch.
+
+        Returns:
+            How it ended.
+
+        Raises:
+            NonFiniteError: A step gave a value that is not finite; names the first such step and leaf.
+        """
+        settings, position = self.settings, self.position
+        if self.replica is None:
+            self.replica = self.loop.start()
+        until = min(until or settings.steps, settings.steps)
+        began = time.perf_counter() - position.seconds
+        status, compiled = "stopped", False
+        while position.step < until and not self._exhausted:
+            count = self._dispatch(until)
+            started = time.perf_counter()
+            self.replica, metrics = self.loop.steps(self.replica, position.step, count, self.arrays)
+            metrics = jax.block_until_ready(metrics)
+            ended = time.perf_counter()
+            position.step += count
+            position.seconds = ended - began
+            self._collect(metrics, count)
+            if compiled:
+                self._rate = count / (ended - started)
+            compiled = True
+            self.progress.advance(position.step)
+            every = settings.eval_every
+            if position.step == settings.steps or (every and position.step % every == 0):
+                self._evaluate()
+            if interruption:
+                status = "interrupted"
+                break
+            every = settings.checkpoint_every
+            if every and position.step % every == 0 and position.step < until:
+                self.save()
+        if position.step == settings.steps or self._exhausted:
+            status = "done"
+        position.seconds = time.perf_counter() - began
+        self.save()
+        if self.best is not None:
+            checkpoint.save(self.record.best, {"best": self.best}, {"step": position.step, "final": position.final})
+        return Outcome(status, position, self.replica, self.best)
+
+
+def _select(better: np.ndarray | bool, new: PyTree, old: PyTree | None) -> PyTree:
+    """Copies of the new state's seeds where they are better, else the old ones."""
+    if old is None or isinstance(better, bool):
+        return jax.tree.map(jnp.copy, new)
+
+    def choose(new: Any, old: Any) -> Any:
+        return jnp.where(jnp.asarray(better).reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+    return jax.jit(lambda new, old: jax.tree.map(choose, new, old))(new, old)
