@@ -27,3 +27,10 @@ def x64():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def standard_promotion():
+    """Usual dtype promotion, for tests that run optax's optimisers (they mix integer and float types)."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield

@@ -131,7 +131,9 @@ def fit(stored: Mapping[str, np.ndarray], template: PyTree, *, source: str) -> P
     """
     paths, structure = tree_flatten_with_path(template)
     wanted = {keystr(path): leaf for path, leaf in paths}
-    problems = [f"  extra     {name}: {array.dtype}{list(array.shape)}" for name, array in stored.items() if name not in wanted]
+    problems = [
+        f"  extra     {name}: {array.dtype}{list(array.shape)}" for name, array in stored.items() if name not in wanted
+    ]
     restored: list[Any] = []
     for name, leaf in wanted.items():
         shape, dtype = tuple(leaf.shape), leaf.dtype
@@ -143,9 +145,7 @@ def fit(stored: Mapping[str, np.ndarray], template: PyTree, *, source: str) -> P
             continue
         array = stored[name]
         if tuple(array.shape) != shape or array.dtype != dtype:
-            problems.append(
-                f"  different {name}: wanted {dtype}{list(shape)}, got {array.dtype}{list(array.shape)}"
-            )
+            problems.append(f"  different {name}: wanted {dtype}{list(shape)}, got {array.dtype}{list(array.shape)}")
             continue
         restored.append(_wrap(array, leaf.dtype) if _is_key(leaf) else jnp.asarray(array))
     if problems:

@@ -10,18 +10,22 @@ from flax import struct
 from jaxtyping import Array, Int, PyTree
 
 from chainlab.lab.task import Task
-from chainlab.typing import Metrics, PRNGKey, State
+from chainlab.typing import Metrics, State
 
 
 @struct.dataclass
 class Replica:
-    """What one seed carries from step to step, beside the step number itself."""
+    """What one seed carries from step to step, beside the step number itself.
+
+    Attributes:
+        state: The task's state.
+        order: Key of the data order.
+        noise: Key of the steps' randomness.
+    """
 
     state: State
-    order: PRNGKey
-    """Key of the data order."""
-    noise: PRNGKey
-    """Key of the steps' randomness."""
+    order: PyTree
+    noise: PyTree
 
 
 @dataclass(frozen=True)
@@ -112,9 +116,7 @@ def build(task: Task, seeds: Sequence[int], capacity: int) -> Loop:
     compiled_steps = jax.jit(steps, donate_argnums=0)
     return Loop(
         start=lambda: jax.jit(start)(initial),
-        steps=lambda current, first, count, arrays: compiled_steps(
-            current, jnp.int32(first), jnp.int32(count), arrays
-        ),
+        steps=lambda current, first, count, arrays: compiled_steps(current, jnp.int32(first), jnp.int32(count), arrays),
         evaluate=jax.jit(evaluate),
         capacity=capacity,
         seeds=tuple(seeds),

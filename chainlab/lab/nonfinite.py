@@ -20,9 +20,7 @@ def non_finite_leaves(tree: PyTree) -> Mapping[str, int]:
     return counts
 
 
-def locate(
-    loop: Loop, current: Replica, step: int, last: int, arrays: PyTree, metrics: Sequence[str]
-) -> str:
+def locate(loop: Loop, current: Replica, step: int, last: int, arrays: PyTree, metrics: Sequence[str]) -> str:
     """Replay steps one by one to the first whose state holds a value that is not finite.
 
     A run is a function of its start, so that nothing has to be watched while it is fast: the replay passes

@@ -3,34 +3,11 @@
 import sys
 import time
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 _PLAIN_INTERVAL = 10.0  # seconds
-
-
-class Progress(Protocol):
-    """What a run tells while it works."""
-
-    def __enter__(self) -> "Progress": ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def advance(self, step: int) -> None:
-        """Steps done."""
-        ...
-
-    def log(self, step: int, split: str, metrics: Mapping[str, Any]) -> None:
-        """Metrics of a split, mean over the seeds."""
-        ...
-
-    def say(self, text: str) -> None:
-        """A message."""
-        ...
 
 
 def summary(metrics: Mapping[str, Any]) -> str:
@@ -38,26 +15,26 @@ def summary(metrics: Mapping[str, Any]) -> str:
     return "  ".join(f"{name} {float(np.mean(np.asarray(value))):.5g}" for name, value in metrics.items())
 
 
-class Silent:
-    """No progress at all."""
+class Progress:
+    """What a run tells while it works; this one keeps silent."""
 
-    def __enter__(self) -> "Silent":
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *_: object) -> None:
         return None
 
     def advance(self, step: int) -> None:
-        """Say nothing."""
+        """So many steps are done."""
 
     def log(self, step: int, split: str, metrics: Mapping[str, Any]) -> None:
-        """Say nothing."""
+        """The metrics of a split, one value a seed."""
 
     def say(self, text: str) -> None:
-        """Say nothing."""
+        """A message."""
 
 
-class Plain(Silent):
+class Plain(Progress):
     """One line an interval, for logs and pipes."""
 
     def __init__(self, total: int, first: int = 0) -> None:
@@ -83,7 +60,7 @@ class Plain(Silent):
         print(text, file=sys.stderr, flush=True)
 
 
-class Bar(Silent):
+class Bar(Progress):
     """A bar with rate and time left, for a terminal."""
 
     def __init__(self, total: int, first: int = 0) -> None:
@@ -104,7 +81,7 @@ class Bar(Silent):
         )
         self._task = self._bar.add_task("training", total=total, completed=first, metrics="", rate="")
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> "Progress":
         self._bar.start()
         return self
 
@@ -140,5 +117,5 @@ def choose(total: int, first: int = 0, *, quiet: bool = False) -> Progress:
         A bar on a terminal, else plain lines.
     """
     if quiet:
-        return Silent()
+        return Progress()
     return Bar(total, first) if sys.stderr.isatty() else Plain(total, first)

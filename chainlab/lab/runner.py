@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 from chainlab.errors import CheckpointError, NonFiniteError, UsageError
 from chainlab.lab import checkpoint, nonfinite
 from chainlab.lab.loop import Loop, Replica, build
-from chainlab.lab.progress import Progress, Silent
+from chainlab.lab.progress import Progress
 from chainlab.lab.record import Record, plain
 from chainlab.lab.signals import Interruption
 from chainlab.lab.task import Task
@@ -113,7 +113,7 @@ class Runner:
                 f"{', '.join(task.data.splits) or 'it has none'}"
             )
         self.task, self.settings, self.record = task, settings, record
-        self.config_hash, self.progress, self.sinks = config_hash, progress or Silent(), sinks
+        self.config_hash, self.progress, self.sinks = config_hash, progress or Progress(), sinks
         limits = [settings.block or _CAPACITY, settings.steps, settings.eval_every or settings.steps]
         self.loop: Loop = build(task, seeds, min(limits))
         self.arrays: PyTree = jax.device_put(task.data.arrays)
@@ -161,9 +161,7 @@ class Runner:
                 )
             template = jax.eval_shape(self.loop.start)
             has_best = any(name.startswith("['best']") for name in stored)
-            trees = checkpoint.fit(
-                stored, {"last": template, "best": template if has_best else None}, source=str(path)
-            )
+            trees = checkpoint.fit(stored, {"last": template, "best": template if has_best else None}, source=str(path))
             self.replica, self.best = trees["last"], trees["best"]
             names = ("step", "seconds", "pending", "final", "best", "stale")
             self.position = Position(**{name: meta[name] for name in names})
