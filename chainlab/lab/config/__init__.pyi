@@ -1,2 +1,9 @@
 from .declare import config as config
 from .declare import experiment as experiment
+from .document import Document as Document
+from .document import load as load
+from .envelope import Claim as Claim
+from .envelope import Diagnose as Diagnose
+from .envelope import Envelope as Envelope
+from .envelope import RunConfig as RunConfig
+from .locate import find as find

@@ -1,0 +1,149 @@
+"""The keys of a config that every experiment has: what is run, how long, how often, and what is claimed."""
+
+import math
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, MinLen
+
+from chainlab.lab.config.declare import config
+
+_Positive = Annotated[int, Gt(0)]
+
+
+@config
+class RunConfig:
+    """How long a run trains, and how often it measures and saves."""
+
+    steps: _Positive = 1000
+    """Training steps."""
+    block: _Positive | None = None
+    """Steps in one dispatch to the device; null lets the runner choose."""
+    log_every: _Positive = 100
+    """Steps between two lines of training metrics."""
+    eval_every: _Positive | None = None
+    """Steps between two evaluations; null evaluates at the end only."""
+    checkpoint_every: _Positive | None = None
+    """Steps between two checkpoints; null saves at the end and when interrupted."""
+    keep: _Positive = 2
+    """Checkpoints kept, the newest ones; the best one is kept besides."""
+    monitor: str | None = None
+    """Metric that names the best checkpoint and stops early, such as `validation/accuracy`."""
+    mode: Literal["max", "min"] = "max"
+    """Whether the monitored metric is better when larger or when smaller."""
+    patience: _Positive | None = None
+    """Evaluations without a better monitored metric after which training stops; null never stops early."""
+
+    def __post_init__(self) -> None:
+        if self.patience is not None and self.monitor is None:
+            raise ValueError("patience needs a monitor: the metric that must improve")
+        if self.monitor is not None and self.monitor.count("/") != 1:
+            raise ValueError(f"monitor is `split/name`, such as `validation/accuracy`, got {self.monitor!r}")
+
+
+@config
+class Claim:
+    """A bound that the mean of a metric over the config's seeds must keep."""
+
+    metric: str
+    """`split/name` of an evaluation, `train/name` of a step metric, or `seconds`."""
+    at_least: float | None = None
+    """Smallest value that meets the claim."""
+    at_most: float | None = None
+    """Largest value that meets the claim."""
+    equals: float | None = None
+    """Value that meets the claim."""
+    tolerance: Annotated[float, Ge(0)] = 0.0
+    """Absolute difference from `equals` that still meets the claim."""
+
+    def __post_init__(self) -> None:
+        bounds = [bound for bound in (self.at_least, self.at_most, self.equals) if bound is not None]
+        if not bounds:
+            raise ValueError("a claim needs a bound: at_least, at_most or equals")
+        if self.equals is not None and len(bounds) > 1:
+            raise ValueError("a claim has either equals or at_least/at_most, got both")
+        if self.tolerance and self.equals is None:
+            raise ValueError("tolerance belongs to equals")
+        if any(math.isnan(bound) for bound in bounds):
+            raise ValueError("a bound must be a number, got nan")
+
+    def met(self, value: float) -> bool:
+        """Whether a value keeps every bound; a value that is not a number meets none.
+
+        Example:
+            >>> Claim(metric="test/accuracy", at_least=0.9).met(0.95)
+            True
+        """
+        lower = -math.inf if self.at_least is None else self.at_least
+        upper = math.inf if self.at_most is None else self.at_most
+        if self.equals is not None:
+            return abs(value - self.equals) <= self.tolerance
+        return lower <= value <= upper
+
+    @property
+    def goal(self) -> str:
+        """The bounds as text.
+
+        Example:
+            >>> Claim(metric="seconds", at_most=60).goal
+            '<= 60'
+        """
+        if self.equals is not None:
+            return f"= {self.equals:g}" + (f" ± {self.tolerance:g}" if self.tolerance else "")
+        bounds = [
+            f"{sign} {bound:g}" for sign, bound in ((">=", self.at_least), ("<=", self.at_most)) if bound is not None
+        ]
+        return " and ".join(bounds)
+
+
+@config
+class Diagnose:
+    """Statistics of gradients, layer by layer, while a run trains."""
+
+    every: _Positive = 100
+    """Steps between two diagnoses."""
+
+
+@config
+class Envelope:
+    """The keys that every config has besides those of its experiment."""
+
+    experiment: str
+    """The experiment: a name from `chainlab list`, `./file.py[:function]` or `module:function`."""
+    base: str | None = None
+    """A config to inherit from: a path relative to this file, or the name of a packaged config."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Seed of the run, or the first of its seeds."""
+    seeds: _Positive | Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)] = 1
+    """Seeds trained side by side in one compile: how many, starting at `seed`, or a list of them."""
+    run: RunConfig = RunConfig()
+    """How long, and how often."""
+    expect: tuple[Claim, ...] = ()
+    """What the config claims; `chainlab verify` checks it."""
+    sweep: dict[str, Annotated[tuple[Any, ...], MinLen(1)]] | None = None
+    """Values to try by dotted key, every combination a run: `{optimizer.learning_rate: [1e-3, 1e-2]}`."""
+    diagnose: Diagnose | None = None
+    """Diagnose gradients during the run; null does not."""
+    tracking: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
+    """Trackers that receive the metrics besides the run's own folder."""
+    mesh: dict[str, _Positive] | None = None
+    """Devices along each named axis, such as `{data: 4, model: 2}`; null uses one device."""
+    note: str = ""
+    """A sentence for whoever reads the run."""
+    tags: tuple[str, ...] = ()
+    """Labels to find configs by; `smoke` marks those that finish within seconds."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.seeds, tuple) and len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds must differ, got {list(self.seeds)}")
+
+    @property
+    def replicas(self) -> tuple[int, ...]:
+        """The seeds, one a replica.
+
+        Example:
+            >>> Envelope(experiment="mlp", seed=3, seeds=2).replicas
+            (3, 4)
+        """
+        if isinstance(self.seeds, int):
+            return tuple(range(self.seed, self.seed + self.seeds))
+        return self.seeds
