@@ -1,12 +1,12 @@
 """A multilayer perceptron on tabular or image data."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from annotated_types import Ge, Gt, Lt
-
-import chainlab
 from chainlab.data.config import DatasetConfig
 from chainlab.optim.config import OptimizerConfig
+
+import chainlab
 
 
 @chainlab.config

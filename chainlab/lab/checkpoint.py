@@ -111,7 +111,7 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     head, _, body = content[len(_MAGIC) :].partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != head:
         raise CheckpointError(f"{path}: damaged: its checksum is not that of its {len(body)} bytes")
-    payload = serialization.msgpack_restore(body)
+    payload: dict[str, Any] = serialization.msgpack_restore(body)  # pyright: ignore[reportAssignmentType]
     return payload["leaves"], json.loads(payload["meta"])
 
 

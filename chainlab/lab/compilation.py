@@ -1,7 +1,7 @@
 """The persistent compile cache, and what compiling cost."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ def cache_folder() -> Path:
 
 def use_cache() -> None:
     """Keep every compiled program, however quick it was to compile, unless the user chose a cache."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -35,17 +35,17 @@ class Compilation:
 
 
 @contextmanager
-def watch() -> Iterator[Compilation]:
+def watch() -> Generator[Compilation]:
     """Count compilations, their seconds and the cache's hits within a block."""
     seen = Compilation()
 
-    def on_event(event: str, **_: object) -> None:
+    def on_event(event: str, **_: str | int) -> None:
         if event == "/jax/compilation_cache/cache_hits":
             seen.cache_hits += 1
 
-    def on_duration(event: str, duration: float, **_: object) -> None:
+    def on_duration(event: str, duration_secs: float, **_: str | int) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
-            seen.seconds += duration
+            seen.seconds += duration_secs
             seen.programs += 1
 
     jax.monitoring.register_event_listener(on_event)

@@ -82,7 +82,7 @@ def run_steps(
         return state, jax.tree.map(write, buffers, dict(metrics))
 
     state, metrics = jax.lax.fori_loop(0, count, body, (current.state, dict(empty)))
-    return current.replace(state=state), metrics
+    return Replica(state=state, order=current.order, noise=current.noise), metrics
 
 
 def build(task: Task, seeds: Sequence[int], capacity: int) -> Loop:

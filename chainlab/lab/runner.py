@@ -13,6 +13,7 @@ from jaxtyping import PyTree
 
 from chainlab.errors import CheckpointError, NonFiniteError, UsageError
 from chainlab.lab import checkpoint, nonfinite
+from chainlab.lab.config.envelope import RunConfig
 from chainlab.lab.loop import Loop, Replica, build
 from chainlab.lab.progress import Progress
 from chainlab.lab.record import Record, plain
@@ -21,33 +22,6 @@ from chainlab.lab.task import Task
 
 _CAPACITY = 256  # most steps of a dispatch unless the config says otherwise
 _DISPATCH_SECONDS = 0.5  # a dispatch is kept about this long, so that signals and progress are prompt
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How long a run is and what it does on the way; see `run:` in a config.
-
-    Attributes:
-        steps: Steps in all.
-        block: Most steps of one dispatch; chosen by the runner when None.
-        log_every: Steps whose metrics are averaged into one line.
-        eval_every: Steps between evaluations; only at the end when None.
-        checkpoint_every: Steps between checkpoints; only at the end when None.
-        keep: Step checkpoints kept.
-        monitor: Evaluation metric that decides which state is the best, as `split/name`.
-        mode: Whether the monitored metric is to be `max` or `min`.
-        patience: Evaluations without improvement after which a seed stops improving the result.
-    """
-
-    steps: int
-    block: int | None = None
-    log_every: int = 100
-    eval_every: int | None = None
-    checkpoint_every: int | None = None
-    keep: int = 1
-    monitor: str | None = None
-    mode: str = "max"
-    patience: int | None = None
 
 
 @dataclass
@@ -88,7 +62,7 @@ class Runner:
 
     Args:
         task: The task.
-        settings: How long, and what on the way.
+        settings: The `run:` part of a config.
         seeds: One seed, or several that train in one vmapped program.
         record: The run's folder.
         config_hash: Kept in each checkpoint; a checkpoint of another config is refused.
@@ -99,7 +73,7 @@ class Runner:
     def __init__(
         self,
         task: Task,
-        settings: Settings,
+        settings: RunConfig,
         seeds: Sequence[int],
         record: Record,
         *,
@@ -121,7 +95,14 @@ class Runner:
         self.position = Position()
         self.best: Replica | None = None
         self.replica: Replica | None = None
-        self._rate: float | None = None  # steps a second of the last dispatch
+        self.rate: float | None = None  # steps a second of the last dispatch
+
+    @property
+    def current(self) -> Replica:
+        """The replica at `position.step`, made when first asked for."""
+        if self.replica is None:
+            self.replica = self.loop.start()
+        return self.replica
 
     # --- checkpoints
 
@@ -138,7 +119,7 @@ class Runner:
             "config_hash": self.config_hash,
             "metrics_bytes": self.record.metrics.stat().st_size if self.record.metrics.exists() else 0,
         }
-        checkpoint.save(self.record.checkpoint(position.step), {"last": self.replica, "best": self.best}, meta)
+        checkpoint.save(self.record.checkpoint(position.step), {"last": self.current, "best": self.best}, meta)
         self.record.prune(self.settings.keep)
 
     def restore(self) -> None:
@@ -234,7 +215,7 @@ class Runner:
         """Evaluate every split, and keep each seed's state where the monitored metric is its best."""
         found: dict[str, np.ndarray] = {}
         for name, split in self.splits.items():
-            metrics = jax.device_get(dict(self.loop.evaluate(self.replica, split)))
+            metrics = jax.device_get(dict(self.loop.evaluate(self.current, split)))
             self._line(self.position.step, name, metrics)
             found |= {f"{name}/{key}": np.asarray(value, np.float64) for key, value in metrics.items()}
         monitor = self.settings.monitor
@@ -249,7 +230,7 @@ class Runner:
         best = np.asarray(self.position.best or [-sign * np.inf] * count)
         stale = np.asarray(self.position.stale or [0] * count)
         open_ = stale < (self.settings.patience or np.inf)
-        better = open_ & (sign * value > sign * best)
+        better = np.atleast_1d(open_ & (sign * value > sign * best))
         self.position.best = np.where(better, value, best).tolist()
         self.position.stale = np.where(better, 0, np.where(open_, stale + 1, stale)).tolist()
         for name, now in found.items():
@@ -257,7 +238,7 @@ class Runner:
             kept = np.where(better, np.atleast_1d(now), before)
             self.position.final[name] = kept.tolist() if count > 1 else float(kept[0])
         if np.any(better):
-            self.best = _select(better if count > 1 else bool(better[0]), self.replica, self.best)
+            self.best = _select(better, self.current, self.best)
 
     @property
     def _exhausted(self) -> bool:
@@ -275,7 +256,7 @@ class Runner:
     def _dispatch(self, until: int) -> int:
         """How many steps to run next: up to the next stop, for about half a second."""
         count = min(self.loop.capacity, self._next_stop(until) - self.position.step)
-        budget = 1 if self._rate is None else max(1, int(self._rate * _DISPATCH_SECONDS))
+        budget = 1 if self.rate is None else max(1, int(self.rate * _DISPATCH_SECONDS))
         return min(count, budget)
 
     def run(self, *, until: int | None = None, interruption: Interruption | None = None) -> Outcome:
@@ -292,22 +273,20 @@ class Runner:
             NonFiniteError: A step gave a value that is not finite; names the first such step and leaf.
         """
         settings, position = self.settings, self.position
-        if self.replica is None:
-            self.replica = self.loop.start()
         until = min(until or settings.steps, settings.steps)
         began = time.perf_counter() - position.seconds
         status, compiled = "stopped", False
         while position.step < until and not self._exhausted:
             count = self._dispatch(until)
             started = time.perf_counter()
-            self.replica, metrics = self.loop.steps(self.replica, position.step, count, self.arrays)
+            self.replica, metrics = self.loop.steps(self.current, position.step, count, self.arrays)
             metrics = jax.block_until_ready(metrics)
             ended = time.perf_counter()
             position.step += count
             position.seconds = ended - began
             self._collect(metrics, count)
             if compiled:
-                self._rate = count / (ended - started)
+                self.rate = count / (ended - started)
             compiled = True
             self.progress.advance(position.step)
             every = settings.eval_every
@@ -325,12 +304,12 @@ class Runner:
         self.save()
         if self.best is not None:
             checkpoint.save(self.record.best, {"best": self.best}, {"step": position.step, "final": position.final})
-        return Outcome(status, position, self.replica, self.best)
+        return Outcome(status, position, self.current, self.best)
 
 
-def _select(better: np.ndarray | bool, new: PyTree, old: PyTree | None) -> PyTree:
-    """Copies of the new state's seeds where they are better, else the old ones."""
-    if old is None or isinstance(better, bool):
+def _select(better: np.ndarray, new: PyTree, old: PyTree | None) -> PyTree:
+    """A copy of the new state, seed by seed where it is better than the old one."""
+    if old is None or len(better) == 1:
         return jax.tree.map(jnp.copy, new)
 
     def choose(new: Any, old: Any) -> Any:

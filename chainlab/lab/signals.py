@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -23,7 +23,7 @@ class Interruption:
 
 
 @contextmanager
-def graceful() -> Iterator[Interruption]:
+def graceful() -> Generator[Interruption]:
     """Turn SIGINT and SIGTERM into a request; a second SIGINT stops at once.
 
     Outside the main thread, where Python delivers no signals, nothing is changed.

@@ -9,13 +9,14 @@ import pytest
 from chainlab import data
 from chainlab.errors import CheckpointError, NonFiniteError, UsageError
 from chainlab.lab import Task, checkpoint
+from chainlab.lab.config.envelope import RunConfig
 from chainlab.lab.record import Record, create_folder
-from chainlab.lab.runner import Runner, Settings
+from chainlab.lab.runner import Runner
 from chainlab.lab.signals import Interruption
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
-SETTINGS = Settings(steps=60, log_every=7, eval_every=20, checkpoint_every=15, monitor="validation/loss", mode="min")
+SETTINGS = RunConfig(steps=60, log_every=7, eval_every=20, checkpoint_every=15, monitor="validation/loss", mode="min")
 
 
 def lines(record):
@@ -100,7 +101,7 @@ def drifting(task, improve_until):
 
 
 def test_early_stop_keeps_the_best(task, record):
-    settings = Settings(steps=1000, eval_every=10, monitor="validation/distance", mode="min", patience=3)
+    settings = RunConfig(steps=1000, eval_every=10, monitor="validation/distance", mode="min", patience=3)
     outcome = run(drifting(task, 20.0), record, settings)
     assert outcome.status == "done"
     assert outcome.position.step == 50
@@ -171,7 +172,7 @@ def test_a_game_and_a_counter_are_tasks_too(record):
         evaluate=lambda state, split: {},
         data=data.sampled(lambda key: ()),
     )
-    outcome = run(game, record, Settings(steps=10, log_every=5))
+    outcome = run(game, record, RunConfig(steps=10, log_every=5))
     assert int(outcome.replica.state[2]) == 10
     assert [row["step"] for row in lines(record)] == [5, 10]
 

@@ -1,0 +1,198 @@
+"""A run from a config: folder, runner, record, panels, claims and report."""
+
+import datetime
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from chainlab.errors import CheckpointError, UsageError
+from chainlab.lab import compilation, progress, report, sinks
+from chainlab.lab.config import Document, load
+from chainlab.lab.config.envelope import Claim
+from chainlab.lab.memory import parameter_count
+from chainlab.lab.record import Record, create_folder, peak_memory_mib, provenance
+from chainlab.lab.runner import Outcome, Runner
+from chainlab.lab.signals import graceful
+from chainlab.lab.task import Task
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has ended, for now or for good.
+
+    Attributes:
+        folder: The run folder.
+        summary: What its `run.json` holds; `status` is `done`, `stopped` or `interrupted`.
+        exit_code: 0, or 128 + the signal's number.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any]
+    exit_code: int = 0
+
+
+def judge(claims: Sequence[Claim], summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Hold a run's results against its config's claims.
+
+    Args:
+        claims: The claims; each speaks of the mean over the seeds of a final metric, or of an entry of the
+            summary such as `seconds` or `peak_memory_mib`.
+        summary: What `run.json` holds.
+
+    Returns:
+        `metric`, `goal`, `value`, `spread` (standard deviation over seeds) and `met`, one a claim.
+    """
+    judged: list[dict[str, Any]] = []
+    for claim in claims:
+        found = summary["final"].get(claim.metric, summary.get(claim.metric))
+        values = np.atleast_1d(np.asarray(np.nan if found is None else found, float))
+        value = float(np.mean(values))
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        row = {"metric": claim.metric, "goal": claim.goal, "value": value, "spread": spread, "met": claim.met(value)}
+        judged.append(row)
+    return judged
+
+
+def start(
+    document: Document,
+    *,
+    root: Path = Path("runs"),
+    until: int | None = None,
+    quiet: bool = False,
+    command: Sequence[str] | None = None,
+) -> Run:
+    """Run a config in a new folder.
+
+    Args:
+        document: The config.
+        root: Where run folders are kept.
+        until: Stop, with a checkpoint, after this step.
+        quiet: No progress.
+        command: The command to record; this process's by default.
+
+    Returns:
+        The run.
+
+    Raises:
+        ChainlabError: The run failed; its folder keeps what it did until then.
+    """
+    task = document.task()
+    folder = create_folder(root, document.experiment.name, document.hash)
+    record = Record(folder)
+    (folder / "config.yaml").write_text(document.to_yaml())
+    record.update(
+        status="running",
+        experiment=document.experiment.name,
+        config=str(document.path),
+        config_hash=document.hash,
+        command=shlex.join(["chainlab", *(command if command is not None else sys.argv[1:])]),
+        seeds=list(document.envelope.replicas),
+        note=document.envelope.note,
+        tags=list(document.envelope.tags),
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        steps=document.envelope.run.steps,
+        data=vars(task.data.origin),
+        **provenance(),
+    )
+    return _drive(document, task, record, until=until, quiet=quiet, prepare=lambda runner: None)
+
+
+def resume(folder: Path, *, until: int | None = None, quiet: bool = False) -> Run:
+    """Continue a run from its latest checkpoint.
+
+    Args:
+        folder: The run folder.
+        until: Stop, with a checkpoint, after this step.
+        quiet: No progress.
+
+    Returns:
+        The run.
+
+    Raises:
+        UsageError: The folder is no run, or the run is finished.
+        CheckpointError: No checkpoint can be restored.
+    """
+    record = Record.open(folder)
+    if record.summary.get("status") == "done":
+        raise UsageError(f"{folder} is finished: nothing is left to resume; start a new run for another length")
+    document = load(folder / "config.yaml")
+    task = document.task()
+    if not record.checkpoints():
+        raise CheckpointError(f"{folder} has no checkpoint yet: start it again with `chainlab run`")
+    return _drive(document, task, record, until=until, quiet=quiet, prepare=Runner.restore)
+
+
+def _drive(
+    document: Document,
+    task: Task,
+    record: Record,
+    *,
+    until: int | None,
+    quiet: bool,
+    prepare: Callable[[Runner], None],
+) -> Run:
+    settings, seeds = document.envelope.run, document.envelope.replicas
+    began = time.perf_counter()
+    record.update(status="running")
+    try:
+        with ExitStack() as stack:
+            compiled = stack.enter_context(compilation.watch())
+            interruption = stack.enter_context(graceful())
+            trackers = [stack.enter_context(sinks.open(name, record.folder)) for name in document.envelope.tracking]
+            runner = Runner(
+                task,
+                settings,
+                seeds,
+                record,
+                config_hash=document.hash,
+                sinks=[tracker.scalars for tracker in trackers],
+            )
+            prepare(runner)
+            runner.progress = stack.enter_context(progress.choose(settings.steps, runner.position.step, quiet=quiet))
+            outcome = runner.run(until=until, interruption=interruption)
+            record.update(
+                status=outcome.status,
+                step=outcome.position.step,
+                seconds=outcome.position.seconds,
+                steps_per_second=runner.rate,
+                compile_seconds=compiled.seconds,
+                programs=compiled.programs,
+                cache_hits=compiled.cache_hits,
+                peak_memory_mib=peak_memory_mib(),
+                parameters=parameter_count(first(outcome, len(seeds))),
+                final=outcome.position.final,
+            )
+            if outcome.status == "done":
+                _conclude(document, task, record, outcome)
+            record.update(
+                ended=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                total_seconds=time.perf_counter() - began,
+            )
+        report.write(record.folder)
+    except BaseException as error:
+        record.update(status="failed", error="".join(traceback.format_exception_only(error)).strip())
+        raise
+    return Run(record.folder, record.summary, interruption.exit_code if outcome.status == "interrupted" else 0)
+
+
+def first(outcome: Outcome, seeds: int) -> Any:
+    """The task state of a run's first seed: the best one where something is monitored, else the last."""
+    state = (outcome.best or outcome.replica).state
+    return state if seeds == 1 else jax.tree.map(lambda leaf: leaf[0], state)
+
+
+def _conclude(document: Document, task: Task, record: Record, outcome: Outcome) -> None:
+    claims = judge(document.envelope.expect, record.summary)
+    record.update(claims=claims)
+    if task.panels is not None:
+        state = first(outcome, len(document.envelope.replicas))
+        report.save_panels(task.panels(state, record.folder), record.folder)
