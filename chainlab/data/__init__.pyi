@@ -2,4 +2,16 @@ from .batches import Data as Data
 from .batches import Origin as Origin
 from .batches import in_memory as in_memory
 from .batches import sampled as sampled
+from .csv_file import from_csv as from_csv
+from .dataset import Dataset as Dataset
+from .dataset import split as split
+from .idx import mnist as mnist
+from .idx import read_idx as read_idx
+from .image_folder import from_images as from_images
+from .named import load as load
+from .npz_file import from_npz as from_npz
 from .shuffle import permute as permute
+from .tabular import bundled as bundled
+from .text import Text as Text
+from .text import from_text as from_text
+from .text import windows as windows
