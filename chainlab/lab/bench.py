@@ -186,6 +186,7 @@ def compare(
     contenders: Mapping[str, tuple[Path, str]],
     *,
     ours: str,
+    forms: Mapping[str, Mapping[str, Any]] | None = None,
     rounds: int = 7,
     repeat: int = 1,
     threads: int = 1,
@@ -198,6 +199,7 @@ def compare(
         case: The case, sent to every contender as JSON.
         contenders: Script and environment by name.
         ours: The contender that the others are compared with; it must run.
+        forms: What a contender gets in its case beside what all get, by name.
         rounds: Rounds of timing.
         repeat: Steps a timing.
         threads: Thread cap of every contender.
@@ -218,7 +220,7 @@ def compare(
             try:
                 worker = Worker(script, environment, threads=threads, variables=(variables or {}).get(name))
                 stack.callback(worker.close)
-                prepared[name] = worker.prepare(case)
+                prepared[name] = worker.prepare({**case, **(forms or {}).get(name, {})})
                 workers[name] = worker
             except (PeerMissingError, PeerError) as error:
                 if name == ours:

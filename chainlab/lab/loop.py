@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Int, PyTree
 
@@ -116,7 +117,7 @@ def build(task: Task, seeds: Sequence[int], capacity: int) -> Loop:
     compiled_steps = jax.jit(steps, donate_argnums=0)
     return Loop(
         start=lambda: jax.jit(start)(initial),
-        steps=lambda current, first, count, arrays: compiled_steps(current, jnp.int32(first), jnp.int32(count), arrays),
+        steps=lambda current, first, count, arrays: compiled_steps(current, np.int32(first), np.int32(count), arrays),
         evaluate=jax.jit(evaluate),
         capacity=capacity,
         seeds=tuple(seeds),

@@ -20,7 +20,7 @@ from chainlab.lab.record import Record, plain
 from chainlab.lab.signals import Interruption
 from chainlab.lab.task import Task
 
-_CAPACITY = 256  # most steps of a dispatch unless the config says otherwise
+_CAPACITY = 1024  # most steps of a dispatch unless the config says otherwise
 _DISPATCH_SECONDS = 0.5  # a dispatch is kept about this long, so that signals and progress are prompt
 
 
@@ -158,14 +158,19 @@ class Runner:
 
     # --- metrics
 
-    def _line(self, step: int, split: str, metrics: Mapping[str, Any]) -> None:
-        values = plain(metrics)
-        line = {"step": step, "split": split, "seconds": round(self.position.seconds, 3), "metrics": values}
+    def _write(self, rows: Sequence[tuple[int, str, Mapping[str, Any]]]) -> None:
+        """Append lines of (step, split, metrics) to metrics.jsonl, and tell the sinks and the progress."""
+        seconds = round(self.position.seconds, 3)
+        lines = [
+            json.dumps({"step": step, "split": split, "seconds": seconds, "metrics": plain(metrics)}) + "\n"
+            for step, split, metrics in rows
+        ]
         with open(self.record.metrics, "ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-        for sink in self.sinks:
-            sink(step, split, values)
-        self.progress.log(step, split, values)
+            file.write("".join(lines).encode())
+        for step, split, metrics in rows:
+            for sink in self.sinks:
+                sink(step, split, plain(metrics))
+            self.progress.log(step, split, metrics)
 
     def _collect(self, metrics: Mapping[str, Any], count: int) -> None:
         """Move a dispatch's metrics to the host, check them, and write the lines that are full."""
@@ -180,6 +185,7 @@ class Runner:
             rows[name] = wide[:count]
         self._check_finite(first, rows)
         start, every = 0, self.settings.log_every
+        full: list[tuple[int, str, Mapping[str, Any]]] = []
         while start < count:
             stop = min(count, (first + start) // every * every + every - first)
             for name, row in rows.items():
@@ -187,10 +193,12 @@ class Runner:
             step = first + stop
             if step % every == 0 or step == self.settings.steps:
                 means = {name: np.mean(np.asarray(row), axis=0) for name, row in self.position.pending.items()}
-                self._line(step, "train", means)
+                full.append((step, "train", means))
                 self.position.final.update({f"train/{name}": plain(value) for name, value in means.items()})
                 self.position.pending = {}
             start = stop
+        if full:
+            self._write(full)
 
     def _check_finite(self, first: int, rows: Mapping[str, np.ndarray]) -> None:
         """Stop the run at a metric that is not finite, with the first step and leaf that were not."""
@@ -216,7 +224,7 @@ class Runner:
         found: dict[str, np.ndarray] = {}
         for name, split in self.splits.items():
             metrics = jax.device_get(dict(self.loop.evaluate(self.current, split)))
-            self._line(self.position.step, name, metrics)
+            self._write([(self.position.step, name, metrics)])
             found |= {f"{name}/{key}": np.asarray(value, np.float64) for key, value in metrics.items()}
         monitor = self.settings.monitor
         if monitor is None:
