@@ -1,0 +1,6 @@
+from .config import OptimizerConfig as OptimizerConfig
+from .config import ScheduleConfig as ScheduleConfig
+from .construct import build as build
+from .construct import schedule as schedule
+from .signature import optimizers as optimizers
+from .signature import schedules as schedules

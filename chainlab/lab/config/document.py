@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from chainlab.errors import ConfigError
 from chainlab.lab.config import shape
 from chainlab.lab.config.compose import compose
+from chainlab.lab.config.defaults import fill
 from chainlab.lab.config.envelope import Envelope
 from chainlab.lab.config.locate import find
 from chainlab.lab.config.reference import Experiment, ResolveError, resolve
 from chainlab.lab.config.source import Node, SourceError, dump
-from chainlab.lab.config.validate import Problem, suggest, validate
+from chainlab.lab.config.validate import Problem, deepen, suggest, validate
 
 if TYPE_CHECKING:
     from chainlab.lab.task import Task
@@ -90,10 +91,11 @@ def load(config: str | Path, overrides: Sequence[str] = (), *, deep: bool = True
     results: list[Any] = []
     for kind in kinds:
         others = [key for other in kinds if other is not kind for key in shape.fields(other)]
-        part = {key: value for key, value in data.items() if (key in own) == (kind is Envelope)}
-        made, mistakes = validate(kind, root, part, deep=deep, also=others)
+        part = fill(kind, {key: value for key, value in data.items() if (key in own) == (kind is Envelope)})
+        made, mistakes = validate(kind, root, part, also=others)
         results.append(made)
         found += mistakes
+        found += deepen(kind, root, part) if deep else ()
     found += _unswept(data.get("sweep"), kinds, data, root)
     # one mistake may be seen twice, such as a missing `experiment`
     problems += [str(problem) for problem in sorted(dict.fromkeys(found), key=_order)]
@@ -137,7 +139,7 @@ def _unswept(sweep: Any, kinds: list[type], data: Any, root: Node) -> list[Probl
             continue
         for part in parts[1:]:
             cls = shape.chosen(inside, value)
-            if cls is not None and part not in shape.fields(cls) and not hasattr(cls, "__chainlab_open__"):
+            if cls is not None and part not in shape.fields(cls) and shape.closed(cls):
                 text = f"{part!r} names no key of this config" + suggest(part, shape.fields(cls))
                 found.append(Problem(root.key(("sweep", key)), ("sweep", key), text))
                 break

@@ -26,13 +26,25 @@ def members(kind: Any) -> tuple[Any, ...]:
 @functools.cache
 def fields(cls: type) -> Mapping[str, Any]:
     """The types of a config class's fields, by name."""
+    if hasattr(cls, "model_fields"):
+        return {name: field.annotation for name, field in cls.model_fields.items()}
     hints = typing.get_type_hints(cls, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
+def is_config(kind: Any) -> bool:
+    """Whether a type is a class of fields: a dataclass, or a pydantic model for one that takes further keys."""
+    return isinstance(kind, type) and (dataclasses.is_dataclass(kind) or hasattr(kind, "model_fields"))
+
+
+def closed(cls: type) -> bool:
+    """Whether a config class refuses keys that are not its fields."""
+    return not hasattr(cls, "model_fields") or getattr(cls, "model_config", {}).get("extra") == "forbid"
+
+
 def classes(kind: Any) -> list[type]:
     """The config classes among the alternatives of a type."""
-    return [member for member in members(kind) if isinstance(member, type) and dataclasses.is_dataclass(member)]
+    return [member for member in members(kind) if is_config(member)]
 
 
 def kinds(cls: type) -> tuple[Any, ...]:
@@ -87,6 +99,6 @@ def _describe(kind: Any) -> str:
         return " or ".join(map(repr, get_args(kind)))
     if get_origin(kind) in (tuple, list, Sequence):
         return "a list"
-    if get_origin(kind) in (dict, Mapping) or dataclasses.is_dataclass(kind):
+    if get_origin(kind) in (dict, Mapping) or is_config(kind):
         return "a mapping"
     return "a value"

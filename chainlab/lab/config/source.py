@@ -87,9 +87,12 @@ class Node:
         """Where the key at the end of a path stands."""
         node = self
         for part in path[:-1]:
-            node = node.value[part]  # pyright: ignore[reportIndexIssue, reportOptionalSubscript, reportArgumentType, reportCallIssue]
-            assert isinstance(node, Node)
-        return node.keys.get(str(path[-1]), node.mark)
+            inner = node.value[part] if isinstance(node.value, list) and isinstance(part, int) else None
+            inner = node.value.get(str(part)) if isinstance(node.value, dict) else inner
+            if inner is None:
+                return self.at(path)
+            node = inner
+        return node.keys.get(str(path[-1])) or self.at(path)
 
 
 class SourceError(Exception):
@@ -120,7 +123,8 @@ def parse(text: str, name: str, problems: list[str]) -> Node:
         at = error.problem_mark or error.context_mark
         mark = Mark(name, at.line + 1, at.column + 1) if at else Mark(name, 1, 1)
         what = error.problem or error.context or "not YAML"
-        hint = "; YAML indents with spaces, never with tabs" if "'\\t'" in what or "tab" in what else ""
+        tab = at is not None and text.split("\n")[at.line][at.column : at.column + 1] == "\t"
+        hint = "; YAML indents with spaces, never with tabs" if tab else ""
         raise SourceError(f"{mark}: not valid YAML: {what}{hint}") from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
@@ -185,7 +189,7 @@ class _Composer:
     def _grow(self, node: Node, child: Node, event: Any) -> None:
         node.size += child.size
         if node.size > MAX_NODES:
-            raise self._error(event, f"aliases expand to more than {MAX_NODES} values")
+            raise self._error(event, f"more than {MAX_NODES} values, aliases expanded")
 
     def _sequence(self, event: Any, depth: int) -> Node:
         self._untagged(event, "seq")

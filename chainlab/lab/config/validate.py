@@ -22,6 +22,7 @@ _TYPES = {  # pydantic's error type -> what was wanted there
     "bool_type": "true or false",
     "none_required": "null",
     "dataclass_type": "a mapping",
+    "model_type": "a mapping",
     "dataclass_exact_type": "a mapping",
     "dict_type": "a mapping",
     "mapping_type": "a mapping",
@@ -59,7 +60,7 @@ class Problem:
 
 
 def validate(
-    kind: type[_Config], root: Node, data: Any, *, deep: bool = False, also: Iterable[str] = ()
+    kind: type[_Config], root: Node, data: Any, *, also: Iterable[str] = ()
 ) -> tuple[_Config | None, list[Problem]]:
     """Check plain data against a config class, strictly.
 
@@ -67,7 +68,6 @@ def validate(
         kind: The class.
         root: The tree that `data` came from, for the marks.
         data: The data.
-        deep: Whether checks that import JAX are made too (names of optimisers and of their arguments).
         also: Keys that may stand at the top besides the fields of `kind`, for suggestions.
 
     Returns:
@@ -77,7 +77,7 @@ def validate(
 
     try:
         # JSON mode: a list is a tuple and an integer a float, while text is never a number
-        return TypeAdapter(kind).validate_json(json.dumps(data), context={"deep": deep}), []
+        return TypeAdapter(kind).validate_json(json.dumps(data)), []
     except ValidationError as error:
         found = error.errors(include_url=False)
     grouped: dict[_Path, list[dict[str, Any]]] = {}
@@ -88,6 +88,19 @@ def validate(
     return None, [
         problem for path, items in grouped.items() for problem in _problems(kind, root, data, path, items, tuple(also))
     ]
+
+
+def deepen(kind: Any, root: Node, data: Any, path: _Path = ()) -> Iterable[Problem]:
+    """Mistakes that config classes find in their own data by `mistakes(data)`, which may import JAX."""
+    cls = shape.chosen(kind, data)
+    mistakes = getattr(cls, "mistakes", None)
+    if isinstance(data, dict) and mistakes is not None:
+        for inner, text in mistakes(data):
+            place = (*path, *inner)
+            yield Problem(root.at(place), place, text)
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for part, item in items:
+        yield from deepen(shape.inside(kind, part, data), root, item, (*path, part))
 
 
 def _path(kind: Any, location: Sequence[str | int], data: Any, *, missing: bool) -> tuple[_Path, bool]:
@@ -164,8 +177,6 @@ def _text(item: dict[str, Any], got: Any) -> str:
         return f"out of range, got {show(got)}, wanted {_RANGES[item['type']].format(**context)}"
     if item["type"] == "value_error":
         return str(context["error"])
-    if item["type"] == "chainlab":
-        return item["msg"]
     return f"{item['msg'][:1].lower()}{item['msg'][1:]}, got {show(got)}"
 
 

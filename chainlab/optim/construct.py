@@ -1,0 +1,109 @@
+"""Optimisers and schedules of optax from their configs."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optax
+
+from chainlab.errors import UsageError
+from chainlab.optim.config import OptimizerConfig, ScheduleConfig
+from chainlab.optim.signature import (
+    optimizer_mistakes,
+    optimizers,
+    schedule_mistakes,
+    schedules,
+    takes_integer_keys,
+    takes_transformation,
+)
+
+
+def build(config: OptimizerConfig) -> optax.GradientTransformation:
+    r"""The optimiser that a config names: optax's own function, called with the config's arguments.
+
+    With `clip_norm` $c$ the gradient is first scaled: $g \leftarrow g \min(1, c / \lVert g \rVert)$.
+
+    Args:
+        config: Name, learning rate and further arguments. An argument that is a transformation in optax
+            (`base_optimizer`, `fast_optimizer`, `linesearch`) is a mapping with a `name` in turn, and so is
+            a schedule.
+
+    Returns:
+        The gradient transformation.
+
+    Raises:
+        UsageError: optax has no such function, or the function no such argument.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> optimizer = build(OptimizerConfig(name="sgd", learning_rate=0.5))
+        >>> updates, _ = optimizer.update(jnp.ones(2), optimizer.init(jnp.zeros(2)))
+        >>> updates.tolist()
+        [-0.5, -0.5]
+    """
+    data = config.model_dump()
+    _refuse("optimizer", optimizer_mistakes(data), _learning_rate_mistakes(data))
+    return _optimizer(data)
+
+
+def schedule(config: ScheduleConfig) -> optax.Schedule:
+    """The schedule that a config names: optax's own function, called with the config's arguments.
+
+    Args:
+        config: Name and arguments.
+
+    Returns:
+        A function from the step to the value.
+
+    Raises:
+        UsageError: optax has no such schedule, or the schedule no such argument.
+
+    Example:
+        >>> rate = schedule(ScheduleConfig(name="linear_schedule", init_value=1.0, end_value=0.0, transition_steps=4))
+        >>> float(rate(1))
+        0.75
+    """
+    data = config.model_dump()
+    _refuse("schedule", schedule_mistakes(data))
+    return _schedule(data)
+
+
+def _learning_rate_mistakes(data: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+    rate = data["learning_rate"]
+    inner = schedule_mistakes(rate) if isinstance(rate, Mapping) else ()
+    return [(("learning_rate", *path), text) for path, text in inner]
+
+
+def _refuse(what: str, *mistakes: Any) -> None:
+    found = [f"{'.'.join(map(str, (what, *path)))}: {text}" for group in mistakes for path, text in group]
+    if found:
+        raise UsageError("\n".join(found))
+
+
+def _optimizer(data: Mapping[str, Any]) -> optax.GradientTransformation:
+    arguments = {key: value for key, value in data.items() if key not in ("name", "clip_norm")}
+    if arguments.get("learning_rate", ...) is None:
+        del arguments["learning_rate"]
+    transformation = _call(optimizers()[data["name"]], arguments)
+    if data.get("clip_norm") is None:
+        return transformation
+    return optax.chain(optax.clip_by_global_norm(data["clip_norm"]), transformation)
+
+
+def _schedule(data: Mapping[str, Any]) -> optax.Schedule:
+    return _call(schedules()[data["name"]], {key: value for key, value in data.items() if key != "name"})
+
+
+def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    parameters = inspect.signature(function).parameters
+    return function(**{key: _argument(parameters[key], value) for key, value in arguments.items()})
+
+
+def _argument(parameter: inspect.Parameter, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if "name" in value:
+            return _optimizer(value) if takes_transformation(parameter) else _schedule(value)
+        return {int(key): item for key, item in value.items()} if takes_integer_keys(parameter) else dict(value)
+    if isinstance(value, list | tuple):
+        return tuple(_argument(parameter, item) for item in value)
+    return value
