@@ -1,5 +1,3 @@
-from .declare import config as config
-from .declare import experiment as experiment
 from .document import Document as Document
 from .document import load as load
 from .envelope import Claim as Claim

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, MinLen
 
-from chainlab.lab.config.declare import config
+from chainlab.declare import config
 
 _Positive = Annotated[int, Gt(0)]
 

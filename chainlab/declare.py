@@ -17,7 +17,7 @@ def config(cls: _Class) -> _Class:
     `annotated_types`, e.g. `Annotated[int, Gt(0)]`.
 
     Example:
-        >>> from chainlab.lab.config import config
+        >>> from chainlab import config
         >>> @config
         ... class Small:
         ...     width: int = 64
