@@ -4,9 +4,9 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Lt
 from chainlab.data.config import DatasetConfig
-from chainlab.optim.config import OptimizerConfig
 
 import chainlab
+from chainlab.optim.config import OptimizerConfig
 
 
 @chainlab.config
