@@ -82,23 +82,39 @@ def choices(kind: Any) -> list[Any]:
 
 
 def describe(kind: Any) -> str:
-    """A type in words.
+    """A type in words, with its bounds.
 
     Example:
         >>> describe(int | None)
         'an integer or null'
+        >>> from annotated_types import Gt
+        >>> describe(Annotated[float, Gt(0)])
+        'a number > 0'
     """
-    return " or ".join(dict.fromkeys(_describe(member) for member in members(kind)))
+    inner = bare(kind)
+    if get_origin(inner) in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(describe(member) for member in get_args(inner)))
+    bounds = [text for item in getattr(kind, "__metadata__", ()) if (text := _bound(item))]
+    return " ".join([_describe(inner), " and ".join(bounds)]).strip()
+
+
+def _bound(item: Any) -> str:
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    found = [f"{sign} {getattr(item, name)}" for name, sign in signs.items() if getattr(item, name, None) is not None]
+    if getattr(item, "min_length", 0):
+        found.append(f"of at least {item.min_length}")
+    return " and ".join(found)
 
 
 def _describe(kind: Any) -> str:
     words = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
     if kind in words:
         return words[kind]
-    if get_origin(kind) is Literal:
-        return " or ".join(map(repr, get_args(kind)))
-    if get_origin(kind) in (tuple, list, Sequence):
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return " or ".join(map(repr, arguments))
+    if origin in (tuple, list, Sequence):
         return "a list"
-    if get_origin(kind) in (dict, Mapping) or is_config(kind):
+    if origin in (dict, Mapping) or is_config(kind):
         return "a mapping"
     return "a value"

@@ -1,0 +1,6 @@
+"""`python -m chainlab`."""
+
+from chainlab.cli.main import main
+
+if __name__ == "__main__":
+    main()

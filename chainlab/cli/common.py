@@ -1,0 +1,95 @@
+"""What verbs share: arguments, help with examples, and the two streams."""
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+    from rich.console import Console
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def verb(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function a verb whose help ends with examples.
+
+    Args:
+        examples: Commands to show, such as `chainlab run mlp/digits`.
+
+    Returns:
+        The decorator; the function's docstring is the help.
+
+    Example:
+        >>> @verb("chainlab greet")
+        ... def command() -> None:
+        ...     '''Say hello.'''
+        >>> command.epilog.splitlines()[-1]
+        '  chainlab greet'
+    """
+    epilog = "\n".join(["\b", "Examples:", *(f"  {example}" for example in examples)])
+    return click.command(epilog=epilog)
+
+
+class ConfigName(click.ParamType[str]):
+    """A config: a file, or the name of a packaged one. The shell completes both."""
+
+    name = "config"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+        """Packaged configs, and files."""
+        from click.shell_completion import CompletionItem
+
+        from chainlab.lab.config.locate import names
+
+        packaged = [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+        return [*packaged, CompletionItem(incomplete, type="file")]
+
+
+class ExperimentName(click.ParamType[str]):
+    """An experiment: a short name, `./file.py[:function]` or `module:function`."""
+
+    name = "experiment"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+        """Experiments that are installed, and files."""
+        from click.shell_completion import CompletionItem
+
+        from chainlab.lab.config.reference import names
+
+        known = [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+        return [*known, CompletionItem(incomplete, type="file")]
+
+
+def config_argument(function: _Function) -> _Function:
+    """`CONFIG`: a file or the name of a packaged config, as `config`."""
+    return click.argument("config", type=ConfigName())(function)
+
+
+def overrides_argument(function: _Function) -> _Function:
+    """`[a.b=value ...]`, as `overrides`."""
+    return click.argument("overrides", nargs=-1, metavar="[KEY=VALUE ...]")(function)
+
+
+def json_option(function: _Function) -> _Function:
+    """`--json`: the result for machines on stdout, as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(function)
+
+
+def out(result: Any, *, as_json: bool = False) -> None:
+    """Print a result to stdout: text, or any plain data as JSON."""
+    click.echo(json.dumps(result, indent=2, allow_nan=True) if as_json else result)
+
+
+def talk(message: str) -> None:
+    """Print a remark to stderr."""
+    click.echo(message, err=True)
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """A rich console on stdout or stderr; it respects `NO_COLOR`, and is plain where nobody looks."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
