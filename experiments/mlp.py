@@ -3,10 +3,10 @@
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Lt
-from chainlab.data.config import DatasetConfig
 from chainlab.optim.config import OptimizerConfig
 
 import chainlab
+from chainlab.data.config import DatasetConfig
 
 
 @chainlab.config
