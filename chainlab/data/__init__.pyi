@@ -2,6 +2,7 @@ from .batches import Data as Data
 from .batches import Origin as Origin
 from .batches import in_memory as in_memory
 from .batches import sampled as sampled
+from .config import DatasetConfig as DatasetConfig
 from .csv_file import from_csv as from_csv
 from .dataset import Dataset as Dataset
 from .dataset import split as split

@@ -1,7 +1,9 @@
 """A data set by name or by path."""
 
 from pathlib import Path
+from typing import Any
 
+from chainlab.data.config import DatasetConfig
 from chainlab.data.csv_file import from_csv
 from chainlab.data.dataset import Dataset
 from chainlab.data.idx import MNIST_NAMES, mnist
@@ -11,39 +13,38 @@ from chainlab.data.tabular import BUNDLED_NAMES, bundled
 from chainlab.errors import UsageError
 
 
-def load(
-    name: str, *, path: str | Path | None = None, validation: float = 0.1, test: float = 0.2, seed: int = 0
-) -> Dataset:
-    """A data set by name, or from the user's own file, with its source's defaults for everything else.
+def load(config: DatasetConfig | str) -> Dataset:
+    """The data set that a config, or just a name or path, describes.
 
     Args:
-        name: What `bundled` or `mnist` knows by name; or a path: of an `.npz` or `.csv` file, or of a folder
-            of images.
-        path: Folder of a set of the MNIST family, when it is not where it is looked for.
-        validation: Share of the training examples in `validation`.
-        test: Share of the examples in `test`, unless the source has its own.
-        seed: Picks the split.
+        config: The config; a string is its `name`, with every other field at its default.
 
     Returns:
         The data set.
 
     Raises:
-        UsageError: It is neither a known name nor a path of a known kind.
+        UsageError: The name is neither known nor a path of a known kind.
+        DataError: The data is missing or damaged.
 
     Example:
         >>> load("wine").classes
         ('class_0', 'class_1', 'class_2')
     """
+    if isinstance(config, str):
+        config = DatasetConfig(name=config)
+    name, seed = config.name, config.split_seed
+    shares: dict[str, Any] = {"validation": config.validation, "test": config.test, "seed": seed}
+    scaled = shares if config.scale is None else {**shares, "scale": config.scale}
     if name in BUNDLED_NAMES:
-        return bundled(name, validation=validation, test=test, seed=seed)
+        return bundled(name, **scaled)
     if name in MNIST_NAMES:
-        return mnist(name, path=path, validation=validation, seed=seed)
+        return mnist(name, path=config.path, validation=config.validation, seed=seed)
     file = Path(name).expanduser()
     if file.suffix == ".npz":
-        return from_npz(file, validation=validation, test=test, seed=seed)
+        return from_npz(file, regression=config.regression, **scaled)
     if file.suffix == ".csv":
-        return from_csv(file, validation=validation, test=test, seed=seed)
+        return from_csv(file, target=config.target, regression=config.regression, **scaled)
     if file.is_dir():
-        return from_images(file, validation=validation, test=test, seed=seed)
+        return from_images(file, size=config.size, grey=config.grey, **shares)
     known = ", ".join((*BUNDLED_NAMES, *MNIST_NAMES))
     raise UsageError(f"no data set {name!r}: wanted {known}, an .npz or .csv file, or a folder of images")

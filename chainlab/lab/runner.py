@@ -238,7 +238,7 @@ class Runner:
         best = np.asarray(self.position.best or [-sign * np.inf] * count)
         stale = np.asarray(self.position.stale or [0] * count)
         open_ = stale < (self.settings.patience or np.inf)
-        better = np.atleast_1d(open_ & (sign * value > sign * best))
+        better: np.ndarray = np.asarray(open_ & (sign * value > sign * best))
         self.position.best = np.where(better, value, best).tolist()
         self.position.stale = np.where(better, 0, np.where(open_, stale + 1, stale)).tolist()
         for name, now in found.items():

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -200,8 +203,13 @@ def test_image_folder(tmp_path, key):
 
 
 def test_load_takes_names_and_paths(tmp_path):
-    assert data.load("iris", seed=3).origin.name == "iris"
-    assert data.load(str(table(tmp_path, "x,y\n" + "1,a\n2,b\n" * 20))).classes == ("a", "b")
+    config = data.DatasetConfig(name="iris", split_seed=3, test=0.4)
+    assert len(data.load(config).splits["test"]["y"]) == 60
+    assert data.load("iris").origin.name == "iris"
+    file = table(tmp_path, "y,x\n" + "1,2\n2,4\n" * 20)
+    assert data.load(str(file)).classes == ("2", "4")
+    config = data.DatasetConfig(name=str(file), target="y", regression=True, scale="none")
+    np.testing.assert_array_equal(config.load().train["x"][:, 0], 2 * config.load().train["y"])
     with pytest.raises(UsageError, match="no data set 'irises': wanted digits, iris"):
         data.load("irises")
     for suffix in (".npz", ".csv"):
@@ -209,3 +217,9 @@ def test_load_takes_names_and_paths(tmp_path):
             data.load(str(tmp_path / f"absent{suffix}"))
     with pytest.raises(MissingDataError, match="no such folder"):
         data.from_images(tmp_path / "absent")
+
+
+def test_the_config_imports_no_jax():
+    """The command line reads configs before it knows whether anything will run."""
+    code = "import sys, chainlab.data.config; sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

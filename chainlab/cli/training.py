@@ -1,0 +1,140 @@
+"""What the verbs that train share: seeds, device, output, and the table at the end."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from chainlab.cli.common import console, out, talk
+from chainlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from chainlab.lab.config import Document
+    from chainlab.lab.run import Run
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def seed_options(function: _Function) -> _Function:
+    """`--seed` and `--seeds`."""
+    function = click.option("--seeds", type=click.IntRange(min=1), help="Train this many seeds in one compile.")(function)
+    return click.option("--seed", type=click.IntRange(min=0), help="The seed, or the first of the seeds.")(function)
+
+
+def device_option(function: _Function) -> _Function:
+    """`--device`."""
+    choice = click.Choice(["cpu", "gpu", "tpu"])
+    return click.option("--device", type=choice, help="Where to run; JAX's own choice by default.")(function)
+
+
+def out_option(function: _Function) -> _Function:
+    """`--out`, as `out`."""
+    option = click.option(
+        "--out", "out_", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of runs."
+    )
+    return option(function)
+
+
+def quiet_option(function: _Function) -> _Function:
+    """`-q`."""
+    return click.option("-q", "--quiet", is_flag=True, help="No progress.")(function)
+
+
+def choose_device(device: str | None) -> None:
+    """Set the platform and the compile cache; call before any JAX computation.
+
+    Args:
+        device: `cpu`, `gpu`, `tpu`, or None for JAX's own choice.
+
+    Raises:
+        UsageError: JAX finds no such device.
+    """
+    import jax
+
+    from chainlab.lab.compilation import use_cache
+
+    if device:
+        jax.config.update("jax_platforms", {"gpu": "cuda,rocm"}.get(device, device))
+        try:
+            jax.devices()
+        except RuntimeError as error:
+            raise UsageError(f"--device {device}: JAX finds none ({error}); `chainlab doctor` lists devices") from error
+    use_cache()
+
+
+def document_of(
+    config: str, overrides: Sequence[str], seed: int | None, seeds: int | None, device: str | None
+) -> "Document":
+    """The config of a training verb, with its options applied; the config is checked before JAX starts a device."""
+    from chainlab.lab.config import load
+
+    flags = [f"seed={seed}"] * (seed is not None) + [f"seeds={seeds}"] * (seeds is not None)
+    document = load(config, [*overrides, *flags])
+    choose_device(device)
+    return document
+
+
+def dry(document: "Document", *, as_json: bool) -> None:
+    """Print a resolved config and the sizes of its run, from shapes alone."""
+    from chainlab.lab.memory import memory_plan
+
+    sizes = memory_plan(document.task(), document.envelope.replicas)
+    if as_json:
+        out({"config": document.values, "hash": document.hash, "sizes": sizes}, as_json=True)
+        return
+    out(document.to_yaml().rstrip())
+    for name, size in sizes.items():
+        talk(f"{name.removesuffix('_mib')}: {size:,.2f} MiB" if name.endswith("_mib") else f"{name}: {size:,}")
+
+
+def launch(begin: "Callable[[], Run]", *, as_json: bool) -> int:
+    """Run, print what came of it, and give the exit code."""
+    run = begin()
+    if as_json:
+        out({"run": str(run.folder), **run.summary}, as_json=True)
+    else:
+        _table(run)
+    if run.summary["status"] != "done":
+        talk(f"{run.summary['status']} at step {run.summary['step']}; continue with\n  chainlab resume {run.folder}")
+    return run.exit_code
+
+
+def _table(run: "Run") -> None:
+    import numpy as np
+    from rich.table import Table
+
+    summary: Mapping[str, Any] = run.summary
+    seeds = len(summary["seeds"])
+    claims = {claim["metric"]: claim for claim in summary.get("claims", [])}
+    table = Table("metric", "mean" if seeds > 1 else "value", title=f"{summary['experiment']}, {seeds} seed(s)")
+    if seeds > 1:
+        table.add_column("95 % interval")
+    if claims:
+        table.add_column("claimed")
+        table.add_column("met")
+    entries = {**summary["final"], **{name: summary[name] for name in claims if name in summary}}
+    for name, value in entries.items():
+        values = np.atleast_1d(value)
+        row = [name, f"{np.mean(values):.5g}"]
+        if seeds > 1:
+            row.append(_interval(values))
+        if claims:
+            claim = claims.get(name)
+            row += ["", ""] if claim is None else [claim["goal"], "yes" if claim["met"] else "NO"]
+        table.add_row(*row)
+    console().print(table)
+    out(f"run:    {run.folder}")
+    if (run.folder / "report.html").exists():
+        out(f"report: {run.folder / 'report.html'}")
+
+
+def _interval(values: Any) -> str:
+    """Student's t interval of the mean over seeds."""
+    import numpy as np
+    from scipy import stats
+
+    if len(values) < 2:
+        return ""
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return f"± {half:.2g}"
