@@ -17,3 +17,5 @@ from .declare import experiment as experiment
 from .lab.task import Panel as Panel
 from .lab.task import Subject as Subject
 from .lab.task import Task as Task
+
+__version__: str

@@ -119,6 +119,25 @@ def _take(stream: BufferedIOBase, size: int) -> bytes:
     return b"".join(pieces)
 
 
+def find_mnist(name: str, *, path: str | Path | None = None) -> list[Path]:
+    """The four files of a data set of the MNIST family, without reading them.
+
+    Args:
+        name: `mnist`, `fashion-mnist` or `kmnist`.
+        path: The only folder to look in; see `mnist`.
+
+    Returns:
+        Training images and labels, test images and labels.
+
+    Raises:
+        UsageError: The name is unknown.
+        MissingDataError: The files are not on this machine.
+    """
+    if name not in _FAMILY:
+        raise UsageError(f"unknown data set {name!r} of the MNIST family: wanted one of {', '.join(_FAMILY)}")
+    return locate(name, _FILES, path=path, system=_SYSTEM.get(name, ()), how=_FAMILY[name][2])
+
+
 def mnist(
     name: str = "fashion-mnist",
     *,
@@ -149,10 +168,8 @@ def mnist(
         Xiao et al., Fashion-MNIST, arXiv:1708.07747. Clanuwat et al., Deep Learning for Classical Japanese
         Literature, arXiv:1812.01718.
     """
-    if name not in _FAMILY:
-        raise UsageError(f"unknown data set {name!r} of the MNIST family: wanted one of {', '.join(_FAMILY)}")
-    classes, licence, how = _FAMILY[name]
-    files = locate(name, _FILES, path=path, system=_SYSTEM.get(name, ()), how=how)
+    files = find_mnist(name, path=path)
+    classes, licence, _ = _FAMILY[name]
     arrays: list[Shaped[np.ndarray, "..."]] = []
     digests: list[str] = []
     for file, published in zip(files, _SHA256.get(name, (None,) * 4), strict=True):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -52,8 +53,10 @@ def schema(experiments: Sequence[Experiment]) -> dict[str, Any]:
         }
 
     objects = [one(found) for found in experiments]
-    for reference in references.values():
-        definitions.pop(reference.get("$ref", "").rpartition("/")[2], None)
+    for name in {reference.get("$ref", "").rpartition("/")[2] for reference in references.values()}:
+        others = [definition for other, definition in definitions.items() if other != name]
+        if f'#/$defs/{name}"' not in json.dumps([objects, others]):
+            definitions.pop(name, None)
     body = objects[0] if len(objects) == 1 else {"title": "a chainlab config", "anyOf": objects}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **body, "$defs": definitions}
 
