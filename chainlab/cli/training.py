@@ -18,7 +18,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 def seed_options(function: _Function) -> _Function:
     """`--seed` and `--seeds`."""
-    function = click.option("--seeds", type=click.IntRange(min=1), help="Train this many seeds in one compile.")(function)
+    function = click.option("--seeds", type=click.IntRange(min=1), help="Train this many seeds in one compile.")(
+        function
+    )
     return click.option("--seed", type=click.IntRange(min=0), help="The seed, or the first of the seeds.")(function)
 
 
@@ -31,7 +33,12 @@ def device_option(function: _Function) -> _Function:
 def out_option(function: _Function) -> _Function:
     """`--out`, as `out`."""
     option = click.option(
-        "--out", "out_", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of runs."
+        "--out",
+        "out_",
+        type=click.Path(path_type=Path),
+        default=Path("runs"),
+        show_default=True,
+        help="Folder of runs.",
     )
     return option(function)
 

@@ -1,6 +1,7 @@
 """`chainlab verify`: run configs and hold them to what they claim."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,13 +23,13 @@ def command(configs: tuple[str, ...], device: str | None, out_: Path, quiet: boo
     choose_device(device)
     from chainlab.lab.run import start
 
-    results = []
-    for document in documents:
+    results: list[dict[str, Any]] = []
+    for name, document in zip(configs, documents, strict=True):
         run = start(document, root=out_, quiet=quiet)
         if run.exit_code:
             return run.exit_code
         claims = [{**claim, "seeds": run.summary["seeds"]} for claim in run.summary["claims"]]
-        results.append({"config": document.name, "run": str(run.folder), "claims": claims})
+        results.append({"config": name, "run": str(run.folder), "claims": claims})
     if as_json:
         out(results if len(results) > 1 else results[0], as_json=True)
     else:
@@ -36,7 +37,7 @@ def command(configs: tuple[str, ...], device: str | None, out_: Path, quiet: boo
     return 0 if all(claim["met"] for result in results for claim in result["claims"]) else 3
 
 
-def _print(results: list[dict]) -> None:
+def _print(results: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table("config", "metric", "value", "claimed", "met")

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from chainlab.errors import CheckpointError, UsageError
+from chainlab.errors import UsageError
 from chainlab.lab import compilation, progress, report, sinks
+from chainlab.lab.claims import judge
 from chainlab.lab.config import Document, load
-from chainlab.lab.config.envelope import Claim
 from chainlab.lab.memory import parameter_count
 from chainlab.lab.record import Record, create_folder, peak_memory_mib, provenance
 from chainlab.lab.runner import Outcome, Runner
@@ -38,28 +37,6 @@ class Run:
     folder: Path
     summary: Mapping[str, Any]
     exit_code: int = 0
-
-
-def judge(claims: Sequence[Claim], summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Hold a run's results against its config's claims.
-
-    Args:
-        claims: The claims; each speaks of the mean over the seeds of a final metric, or of an entry of the
-            summary such as `seconds` or `peak_memory_mib`.
-        summary: What `run.json` holds.
-
-    Returns:
-        `metric`, `goal`, `value`, `spread` (standard deviation over seeds) and `met`, one a claim.
-    """
-    judged: list[dict[str, Any]] = []
-    for claim in claims:
-        found = summary["final"].get(claim.metric, summary.get(claim.metric))
-        values = np.atleast_1d(np.asarray(np.nan if found is None else found, float))
-        value = float(np.mean(values))
-        spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        row = {"metric": claim.metric, "goal": claim.goal, "value": value, "spread": spread, "met": claim.met(value)}
-        judged.append(row)
-    return judged
 
 
 def start(
@@ -126,8 +103,6 @@ def resume(folder: Path, *, until: int | None = None, quiet: bool = False) -> Ru
         raise UsageError(f"{folder} is finished: nothing is left to resume; start a new run for another length")
     document = load(folder / "config.yaml")
     task = document.task()
-    if not record.checkpoints():
-        raise CheckpointError(f"{folder} has no checkpoint yet: start it again with `chainlab run`")
     return _drive(document, task, record, until=until, quiet=quiet, prepare=Runner.restore)
 
 

@@ -123,10 +123,10 @@ class Runner:
         self.record.prune(self.settings.keep)
 
     def restore(self) -> None:
-        """Continue from the latest checkpoint that is whole.
+        """Continue from the latest checkpoint that is whole, or from the start where none was written yet.
 
         Raises:
-            CheckpointError: There is none, or it was written by another config.
+            CheckpointError: Every checkpoint is damaged, or was written by another config.
         """
         damaged: list[str] = []
         for path in self.record.checkpoints():
@@ -148,8 +148,9 @@ class Runner:
             self.position = Position(**{name: meta[name] for name in names})
             self._truncate(meta["metrics_bytes"])
             return
-        found = "\n".join(damaged) or f"no checkpoint in {self.record.folder / 'checkpoints'}"
-        raise CheckpointError(f"cannot resume: {found}")
+        if damaged:
+            raise CheckpointError("cannot resume: " + "\n".join(damaged))
+        self._truncate(0)
 
     def _truncate(self, size: int) -> None:
         """Drop the lines that were written after the checkpoint: they will be written again."""

@@ -145,11 +145,25 @@ def test_a_damaged_latest_checkpoint_falls_back_to_the_one_before(task, record, 
 
 
 def test_resume_refuses_what_does_not_belong_together(task, record):
-    with pytest.raises(CheckpointError, match="no checkpoint in"):
-        Runner(task, SETTINGS, (0,), record).restore()
     run(task, record, until=5)
     with pytest.raises(CheckpointError, match="belongs to config hash, not to other"):
         Runner(task, SETTINGS, (0,), record, config_hash="other").restore()
+
+
+def test_resume_without_a_checkpoint_starts_again(task, record, whole):
+    record.metrics.write_text('{"step": 7}\n')
+    runner = Runner(task, SETTINGS, (0,), record)
+    runner.restore()
+    assert checkpoint.fingerprint(runner.run().replica) == checkpoint.fingerprint(whole[0].replica)
+    assert lines(record) == lines(whole[1])
+
+
+def test_resume_refuses_when_every_checkpoint_is_damaged(task, record):
+    run(task, record, until=5)
+    for path in record.checkpoints():
+        path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"cannot resume: .*not a chainlab checkpoint"):
+        Runner(task, SETTINGS, (0,), record, config_hash="hash").restore()
 
 
 def test_monitor_must_exist(task, record):
