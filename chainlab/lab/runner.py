@@ -239,7 +239,7 @@ class Runner:
         best = np.asarray(self.position.best or [-sign * np.inf] * count)
         stale = np.asarray(self.position.stale or [0] * count)
         open_ = stale < (self.settings.patience or np.inf)
-        better: np.ndarray = np.asarray(open_ & (sign * value > sign * best))
+        better = np.greater(sign * value, sign * best) & open_
         self.position.best = np.where(better, value, best).tolist()
         self.position.stale = np.where(better, 0, np.where(open_, stale + 1, stale)).tolist()
         for name, now in found.items():

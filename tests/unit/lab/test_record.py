@@ -58,8 +58,8 @@ def test_plain_keeps_structure():
 def test_claims_speak_of_the_mean_over_seeds():
     claims = [
         Claim(metric="test/accuracy", at_least=0.9),
-        Claim(metric="seconds", at_most=10),
-        Claim(metric="test/none", at_least=0),
+        Claim(metric="seconds", at_most=10.0),
+        Claim(metric="test/none", at_least=0.0),
     ]
     met = judge(claims, {"final": {"test/accuracy": [0.8, 1.0]}, "seconds": 12.0})
     assert [row["met"] for row in met] == [True, False, False]
