@@ -14,6 +14,9 @@ from . import spiking as spiking
 from . import transformer as transformer
 from .declare import config as config
 from .declare import experiment as experiment
+from .autodiff.explanation.explainer import explain as explain
+from .lab.config.declare import config as config
+from .lab.config.declare import experiment as experiment
 from .lab.task import Panel as Panel
 from .lab.task import Subject as Subject
 from .lab.task import Task as Task

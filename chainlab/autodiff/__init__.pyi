@@ -1,2 +1,4 @@
+from .explanation.explainer import explain as explain
+from .explanation.graph import Explanation as Explanation
 from .rules import accumulate as accumulate
 from .rules import backprop as backprop

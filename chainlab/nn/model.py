@@ -51,7 +51,8 @@ def sequential(layers: Mapping[str, Model]) -> Model:
     def apply(params: Params, x: Any, *, key: PRNGKey | None = None) -> Any:
         keys = [None] * len(layers) if key is None else jax.random.split(key, len(layers))
         for (name, layer), k in zip(layers.items(), keys, strict=True):
-            x = layer.apply(params[name], x, key=k)
+            with jax.named_scope(name):  # the layer's name in explain graphs and profiles
+                x = layer.apply(params[name], x, key=k)
         return x
 
     return Model(init, apply)

@@ -1,0 +1,9 @@
+from .compiled import Statistics as Statistics
+from .explainer import Explainer as Explainer
+from .explainer import explain as explain
+from .graph import Edge as Edge
+from .graph import Explanation as Explanation
+from .graph import Node as Node
+from .local import LocalDerivative as LocalDerivative
+from .paths import Path as Path
+from .paths import Paths as Paths
