@@ -12,6 +12,7 @@ from . import parallel as parallel
 from . import quantum as quantum
 from . import spiking as spiking
 from . import transformer as transformer
+from .autodiff.checking.api import check as check
 from .lab.config.declare import config as config
 from .lab.config.declare import experiment as experiment
 from .lab.task import Panel as Panel

@@ -1,2 +1,5 @@
+from .checking.api import check as check
+from .checking.report import Finding as Finding
+from .checking.report import Report as Report
 from .rules import accumulate as accumulate
 from .rules import backprop as backprop
