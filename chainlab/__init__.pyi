@@ -15,6 +15,7 @@ from . import transformer as transformer
 from .declare import config as config
 from .declare import experiment as experiment
 from .autodiff.explanation.explainer import explain as explain
+from .autodiff.checking.api import check as check
 from .lab.config.declare import config as config
 from .lab.config.declare import experiment as experiment
 from .lab.task import Panel as Panel

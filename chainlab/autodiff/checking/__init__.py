@@ -1,0 +1,1 @@
+"""Is this derivative right? The parts of `chainlab.check`."""
