@@ -1,0 +1,16 @@
+from .constant import Constant as Constant
+from .feedback import recurrent as recurrent
+from .membrane import Membrane as Membrane
+from .network import Network as Network
+from .network import Unrolled as Unrolled
+from .neuron import Neuron as Neuron
+from .neuron import scan as scan
+from .neurons import current_lif as current_lif
+from .neurons import integrate_and_fire as integrate_and_fire
+from .neurons import leaky_integrator as leaky_integrator
+from .neurons import lif as lif
+from .surrogates import Surrogate as Surrogate
+from .surrogates import arctan as arctan
+from .surrogates import shapes as shapes
+from .values import Values as Values
+from .values import decay as decay
