@@ -1,0 +1,11 @@
+from .architecture import Architecture as Architecture
+from .architecture import Experts as Experts
+from .attention import attend as attend
+from .blockwise_attention import blockwise_attention as blockwise_attention
+from .language_model import LanguageModel as LanguageModel
+from .language_model import language_model as language_model
+from .linear_attention import chunked_linear_attention as chunked_linear_attention
+from .linear_attention import recurrent_linear_attention as recurrent_linear_attention
+from .rotary import rotate as rotate
+from .softmax_attention import attention_weights as attention_weights
+from .softmax_attention import softmax_attention as softmax_attention
