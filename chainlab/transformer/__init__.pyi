@@ -6,6 +6,15 @@ from .language_model import LanguageModel as LanguageModel
 from .language_model import language_model as language_model
 from .linear_attention import chunked_linear_attention as chunked_linear_attention
 from .linear_attention import recurrent_linear_attention as recurrent_linear_attention
+from .objective import cross_entropy as cross_entropy
+from .objective import evaluate_next_token as evaluate_next_token
+from .objective import next_token as next_token
+from .optimization import Optimization as Optimization
+from .optimizer import optimizer as optimizer
 from .rotary import rotate as rotate
 from .softmax_attention import attention_weights as attention_weights
 from .softmax_attention import softmax_attention as softmax_attention
+from .state_dict import export_state_dict as export_state_dict
+from .state_dict import import_state_dict as import_state_dict
+from .state_dict import load_state_dict as load_state_dict
+from .state_dict import save_state_dict as save_state_dict

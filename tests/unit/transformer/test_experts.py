@@ -26,7 +26,6 @@ def test_the_output_is_the_weighted_sum_of_the_chosen_experts():
     x = tokens()
     got, auxiliary = mixture.apply(params, x)
     flat = np.asarray(x).reshape(-1, 8)
-    up, down = (np.asarray(params[name]["weight"]) for name in ("up", "down"))
     probabilities = np.asarray(jax.nn.softmax(flat @ np.asarray(params["router"]["weight"]), axis=-1))
     for row, p, y in zip(flat, probabilities, np.asarray(got).reshape(-1, 8), strict=True):
         best = np.argsort(-p)[:2]
