@@ -9,8 +9,9 @@ from chainlab.nn.model import Model
 from chainlab.typing import Params, PRNGKey
 
 
-def _accumulator(x: Array) -> DTypeLike:
-    return jnp.promote_types(x.dtype, jnp.float32)
+def accumulator(dtype: DTypeLike) -> DTypeLike:
+    """The type in which sums are taken: float32 for narrower types, else the type itself."""
+    return dtype if jnp.dtype(dtype).itemsize >= 4 else jnp.float32
 
 
 def standardize(x: Float[Array, "*batch dim"], *, epsilon: float = 1e-5) -> Float[Array, "*batch dim"]:
@@ -23,7 +24,7 @@ def standardize(x: Float[Array, "*batch dim"], *, epsilon: float = 1e-5) -> Floa
     Returns:
         The standardised input, in its own type.
     """
-    wide = x.astype(_accumulator(x))
+    wide = x.astype(accumulator(x.dtype))
     centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
     variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
     return (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
@@ -42,7 +43,7 @@ def root_mean_square(x: Float[Array, "*batch dim"], *, epsilon: float = 1e-6) ->
     References:
         Zhang and Sennrich, Root Mean Square Layer Normalization, arXiv:1910.07467, equation 4.
     """
-    wide = x.astype(_accumulator(x))
+    wide = x.astype(accumulator(x.dtype))
     scale = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + epsilon)
     return (wide * scale).astype(x.dtype)
 

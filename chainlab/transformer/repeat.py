@@ -1,0 +1,105 @@
+"""Depth: blocks whose parameters are stacked, scanned or unrolled."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from chainlab.transformer.block import Block
+from chainlab.transformer.feed_forward import Auxiliary
+from chainlab.typing import Params, PRNGKey
+
+
+def unstack(tree: PyTree) -> list[PyTree]:
+    """Cut the leading axis of every leaf into a list of trees.
+
+    `lax.split` has a concatenation as its derivative, where indexing would have a sum of padded slices.
+
+    Args:
+        tree: A pytree whose leaves share their leading axis.
+
+    Returns:
+        One tree an entry of that axis.
+    """
+    leaves, treedef = jax.tree.flatten(tree)
+    count = leaves[0].shape[0]
+    parts = [[part.reshape(leaf.shape[1:]) for part in jax.lax.split(leaf, [1] * count)] for leaf in leaves]
+    return [jax.tree.unflatten(treedef, [part[i] for part in parts]) for i in range(count)]
+
+
+def repeat(
+    blocks: Mapping[str, Block],
+    params: Params,
+    x: Array,
+    *,
+    execution: str,
+    remat: str,
+    cache: Any,
+    position: Any,
+    key: PRNGKey | None,
+    drop: float,
+) -> tuple[Array, Any, Auxiliary]:
+    """Apply a period of blocks again and again.
+
+    Args:
+        blocks: The blocks of one period by name, in order.
+        params: Their parameters by name, stacked over the repetitions.
+        x: The residual stream `(batch, seq, dim)`.
+        execution: `scan` (compile time does not grow with depth) or `unrolled`.
+        remat: `none`, `dots` or `full`: what the backward pass recomputes.
+        cache: Caches by name, stacked like the parameters, or None.
+        position: Position of the first token.
+        key: Randomness in training, or None.
+        drop: Stochastic depth of the last block.
+
+    Returns:
+        The residual stream, the new caches, and the auxiliary values (losses averaged over the layers, the
+        rest with the repetitions as leading axis).
+    """
+    count = jax.tree.leaves(params)[0].shape[0]
+    total = count * len(blocks)
+
+    def period(x: Array, inputs: Any) -> tuple[Array, Any]:
+        weights, caches, k, index = inputs
+        new: dict[str, Any] = {}
+        auxiliary: dict[str, Any] = {}
+        for i, (name, b) in enumerate(blocks.items()):
+            rate = drop * (index * len(blocks) + i).astype(jnp.float32) / max(total - 1, 1)
+            x, new[name], auxiliary[name] = b.apply(
+                weights[name],
+                x,
+                cache=None if caches is None else caches[name],
+                position=position,
+                key=None if k is None else jax.random.fold_in(k, i),
+                drop=rate,
+            )
+        return x, (new, auxiliary)
+
+    if remat != "none":
+        policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
+        period = jax.checkpoint(period, policy=policy, prevent_cse=execution == "unrolled")
+
+    keys = None if key is None else jax.random.split(key, count)
+    inputs = (params, cache, keys, jnp.arange(count, dtype=jnp.int32))
+    if execution == "scan":
+        x, (new, auxiliary) = jax.lax.scan(period, x, inputs)
+    else:
+        outputs = []
+        pieces = unstack(inputs[0]), [None] * count if cache is None else unstack(cache)
+        for index in range(count):
+            k = None if keys is None else keys[index]
+            x, output = period(x, (pieces[0][index], pieces[1][index], k, inputs[3][index]))
+            outputs.append(output)
+        new, auxiliary = jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
+    return x, None if cache is None else new, _merge(auxiliary)
+
+
+def _merge(auxiliary: Mapping[str, Auxiliary]) -> Auxiliary:
+    """One dict over the blocks of a period: scalars averaged, vectors as `(layers, ...)`."""
+    merged: Auxiliary = {}
+    for name in next(iter(auxiliary.values())):
+        values = jnp.stack([block[name] for block in auxiliary.values()], axis=1)
+        merged[name] = jnp.mean(values) if values.ndim == 2 else values.reshape(-1, *values.shape[2:])
+    return merged
