@@ -15,7 +15,7 @@ def command(shell: str) -> None:
     """Print the script that completes verbs, options, configs and experiments in a shell."""
     from click.shell_completion import get_completion_class
 
-    from chainlab.cli.main import cli
+    from chainlab.cli.group import cli
 
     completer = get_completion_class(shell)
     assert completer is not None
