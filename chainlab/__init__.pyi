@@ -12,12 +12,10 @@ from . import parallel as parallel
 from . import quantum as quantum
 from . import spiking as spiking
 from . import transformer as transformer
+from .autodiff.checking.api import check as check
+from .autodiff.explanation.explainer import explain as explain
 from .declare import config as config
 from .declare import experiment as experiment
-from .autodiff.explanation.explainer import explain as explain
-from .autodiff.checking.api import check as check
-from .lab.config.declare import config as config
-from .lab.config.declare import experiment as experiment
 from .lab.task import Panel as Panel
 from .lab.task import Subject as Subject
 from .lab.task import Task as Task
