@@ -22,8 +22,8 @@ class DatasetConfig:
     """Share of the examples that is held out as `validation`."""
     test: Annotated[float, Ge(0), Lt(1)] = 0.2
     """Share of the examples that is held out as `test`, unless the source has a test set of its own."""
-    split_seed: Annotated[int, Ge(0)] = 0
-    """Picks the held-out examples; it is not the run's seed, so that all seeds of a run share one split."""
+    split: Annotated[int, Ge(0)] = 0
+    """Seed that picks the held-out examples; it is not the run's seed, so that all seeds of a run share one split."""
     scale: Literal["standard", "range", "none"] | None = None
     """Scaling of tables, fitted on the training examples: zero mean and unit variance, [0, 1], or none; null takes the source's default. Images of bytes always reach the model in [0, 1]."""  # noqa: E501
     regression: bool = False

@@ -32,18 +32,18 @@ def load(config: DatasetConfig | str) -> Dataset:
     """
     if isinstance(config, str):
         config = DatasetConfig(name=config)
-    name, seed = config.name, config.split_seed
+    name, seed = config.name, config.split
     shares: dict[str, Any] = {"validation": config.validation, "test": config.test, "seed": seed}
-    scaled = shares if config.scale is None else {**shares, "scale": config.scale}
+    scale: dict[str, Any] = {} if config.scale is None else {"scale": config.scale}
     if name in BUNDLED_NAMES:
-        return bundled(name, **scaled)
+        return bundled(name, **shares, **scale)
     if name in MNIST_NAMES:
         return mnist(name, path=config.path, validation=config.validation, seed=seed)
     file = Path(name).expanduser()
     if file.suffix == ".npz":
-        return from_npz(file, regression=config.regression, **scaled)
+        return from_npz(file, regression=config.regression, **shares, **scale)
     if file.suffix == ".csv":
-        return from_csv(file, target=config.target, regression=config.regression, **scaled)
+        return from_csv(file, target=config.target, regression=config.regression, **shares, **scale)
     if file.is_dir():
         return from_images(file, size=config.size, grey=config.grey, **shares)
     known = ", ".join((*BUNDLED_NAMES, *MNIST_NAMES))

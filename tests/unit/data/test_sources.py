@@ -203,7 +203,7 @@ def test_image_folder(tmp_path, key):
 
 
 def test_load_takes_names_and_paths(tmp_path):
-    config = data.DatasetConfig(name="iris", split_seed=3, test=0.4)
+    config = data.DatasetConfig(name="iris", split=3, test=0.4)
     assert len(data.load(config).splits["test"]["y"]) == 60
     assert data.load("iris").origin.name == "iris"
     file = table(tmp_path, "y,x\n" + "1,2\n2,4\n" * 20)
