@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Gt
 from pydantic import BaseModel, ConfigDict
 
+if TYPE_CHECKING:
+    from chainlab.optim.signature import Mistake
+
 _OPEN = ConfigDict(
     extra="allow", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True
 )
@@ -34,8 +37,8 @@ class ScheduleConfig(BaseModel):
         return dict(self.__pydantic_extra__ or {})
 
     @classmethod
-    def mistakes(cls, data: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """Names and arguments that optax does not have, by path; imports JAX."""
+    def mistakes(cls, data: Mapping[str, Any]) -> "Iterator[Mistake]":
+        """Names and arguments that optax does not have; imports JAX."""
         from chainlab.optim.signature import schedule_mistakes
 
         return schedule_mistakes(data)
@@ -76,8 +79,8 @@ class OptimizerConfig(BaseModel):
         return {**given, **(self.__pydantic_extra__ or {})}
 
     @classmethod
-    def mistakes(cls, data: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """Names and arguments that optax does not have, by path; imports JAX."""
+    def mistakes(cls, data: Mapping[str, Any]) -> "Iterator[Mistake]":
+        """Names and arguments that optax does not have; imports JAX."""
         from chainlab.optim.signature import optimizer_mistakes
 
         return optimizer_mistakes(data)

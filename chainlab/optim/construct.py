@@ -1,7 +1,8 @@
 """Optimisers and schedules of optax from their configs."""
 
 import inspect
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import optax
@@ -9,6 +10,7 @@ import optax
 from chainlab.errors import UsageError
 from chainlab.optim.config import OptimizerConfig, ScheduleConfig
 from chainlab.optim.signature import (
+    Mistake,
     optimizer_mistakes,
     optimizers,
     schedule_mistakes,
@@ -68,16 +70,15 @@ def schedule(config: ScheduleConfig) -> optax.Schedule:
     return _schedule(data)
 
 
-def _learning_rate_mistakes(data: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+def _learning_rate_mistakes(data: Mapping[str, Any]) -> list[Mistake]:
     rate = data["learning_rate"]
-    inner = schedule_mistakes(rate) if isinstance(rate, Mapping) else ()
-    return [(("learning_rate", *path), text) for path, text in inner]
+    return [mistake.inside("learning_rate") for mistake in schedule_mistakes(rate)] if isinstance(rate, Mapping) else []
 
 
-def _refuse(what: str, *mistakes: Any) -> None:
-    found = [f"{'.'.join(map(str, (what, *path)))}: {text}" for group in mistakes for path, text in group]
+def _refuse(what: str, *mistakes: Iterable[Mistake]) -> None:
+    found = [mistake.inside(what) for mistake in itertools.chain(*mistakes)]
     if found:
-        raise UsageError("\n".join(found))
+        raise UsageError("\n".join(f"{'.'.join(map(str, mistake.path))}: {mistake.text}" for mistake in found))
 
 
 def _optimizer(data: Mapping[str, Any]) -> optax.GradientTransformation:

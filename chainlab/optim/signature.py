@@ -4,12 +4,29 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import optax
 import optax.contrib
 
-Mistake = tuple[tuple[str | int, ...], str]
+
+class Mistake(NamedTuple):
+    """What is wrong in the data of an optimiser or schedule.
+
+    Attributes:
+        path: Where, from the data's own mapping on.
+        text: What it is.
+        key: Whether the key is wrong rather than the value.
+    """
+
+    path: tuple[str | int, ...]
+    text: str
+    key: bool = False
+
+    def inside(self, *outer: str | int) -> "Mistake":
+        """The same mistake as seen from an enclosing mapping."""
+        return self._replace(path=(*outer, *self.path))
+
 
 _OWN_KEYS = ("name", "clip_norm")  # of OptimizerConfig; everything else goes to optax
 
@@ -64,7 +81,7 @@ def optimizer_mistakes(data: Mapping[str, Any]) -> Iterator[Mistake]:
         data: `{name: ..., learning_rate: ..., **arguments}`.
 
     Yields:
-        The path of each mistake and what it is.
+        Every mistake.
     """
     arguments = {key: value for key, value in data.items() if key not in _OWN_KEYS}
     if arguments.get("learning_rate", ...) is None:
@@ -84,26 +101,26 @@ def _mistakes(
     if not isinstance(name, str):
         return  # the config class says so
     if name not in table:
-        yield ("name",), f"optax has no {what} {name!r}{_suggest(name, table)}"
+        yield Mistake(("name",), f"optax has no {what} {name!r}{_suggest(name, table)}")
         return
     parameters = inspect.signature(table[name]).parameters
     for key, value in arguments.items():
         if key not in parameters:
             known = [*parameters, *(_OWN_KEYS if what == "optimizer" else ())]
             hint = _suggest(key, known) or f", wanted {', '.join(parameters)}"
-            yield (key,), f"optax.{name} takes no argument {key!r}{hint}"
+            yield Mistake((key,), f"optax.{name} takes no argument {key!r}{hint}", key=True)
             continue
         parameter = parameters[key]
-        yield from (((key, *path), text) for path, text in _inner(parameter, value))
+        yield from (mistake.inside(key) for mistake in _inner(parameter, value))
         if isinstance(value, str | bool) and _is_number(parameter.default):
             got = repr(value) if isinstance(value, str) else str(value).lower()
-            yield (key,), f"wrong type, got {got}, wanted a number such as {parameter.default!r}"
+            yield Mistake((key,), f"wrong type, got {got}, wanted a number such as {parameter.default!r}")
         elif isinstance(parameter.default, bool) and not isinstance(value, bool):
-            yield (key,), f"wrong type, got {value!r}, wanted true or false"
+            yield Mistake((key,), f"wrong type, got {value!r}, wanted true or false")
     missing = [key for key, parameter in parameters.items() if parameter.default is parameter.empty]
     for key in missing:
         if key not in arguments:
-            yield (key,), f"missing key: optax.{name} needs {key}"
+            yield Mistake((key,), f"missing key: optax.{name} needs {key}")
 
 
 def _inner(parameter: inspect.Parameter, value: Any) -> Iterator[Mistake]:
@@ -115,7 +132,7 @@ def _inner(parameter: inspect.Parameter, value: Any) -> Iterator[Mistake]:
             yield from schedule_mistakes(value)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from (((index, *path), text) for path, text in _inner(parameter, item))
+            yield from (mistake.inside(index) for mistake in _inner(parameter, item))
 
 
 def _is_number(value: Any) -> bool:

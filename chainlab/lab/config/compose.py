@@ -42,22 +42,22 @@ def _read(path: Path, problems: list[str]) -> Node:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise SourceError(f"{name}:1:1: the file has {size} bytes, wanted at most {MAX_BYTES}")
+            raise SourceError(Mark(name, 1, 1), f"the file has {size} bytes, wanted at most {MAX_BYTES}")
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise SourceError(f"{name}:1:1: cannot be read: {error.strerror}") from None
+        raise SourceError(Mark(name, 1, 1), f"cannot be read: {error.strerror}") from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise SourceError(f"{name}:{line}:1: not UTF-8 text: byte 0x{content[error.start]:02x}") from None
+        raise SourceError(Mark(name, line, 1), f"not UTF-8 text: byte 0x{content[error.start]:02x}") from None
     root = parse(text, name, problems)
     if root.value is None:
-        raise SourceError(f"{root.mark}: the file is empty, wanted a mapping with `experiment:`")
+        raise SourceError(root.mark, "the file is empty, wanted a mapping with `experiment:`")
     if not isinstance(root.value, dict):
         got = "a list" if isinstance(root.value, list) else repr(root.value)
-        raise SourceError(f"{root.mark}: got {got} at the top, wanted a mapping with `experiment:`")
+        raise SourceError(root.mark, f"got {got} at the top, wanted a mapping with `experiment:`")
     return root
 
 
@@ -69,15 +69,15 @@ def _inherit(path: Path, chain: tuple[Path, ...], problems: list[str]) -> Node:
     if stated is None or stated.value is None:
         return root
     if not isinstance(stated.value, str):
-        raise SourceError(f"{stated.mark}: base: got a value that is not text, wanted the path of one file to inherit")
+        raise SourceError(stated.mark, "base: got a value that is not text, wanted the path of one file to inherit")
     base = _find_base(stated.value, path)
     if base is None:
         raise SourceError(
-            f"{stated.mark}: base: no file {stated.value!r} beside {shown(path)} and no packaged config of that name"
+            stated.mark, f"base: no file {stated.value!r} beside {shown(path)} and no packaged config of that name"
         )
     if base.resolve() in chain:
         circle = " -> ".join(shown(link) for link in (*chain[chain.index(base.resolve()) :], base))
-        raise SourceError(f"{stated.mark}: base: a config cannot inherit from itself: {circle}")
+        raise SourceError(stated.mark, f"base: a config cannot inherit from itself: {circle}")
     return _merge(_inherit(base, chain, problems), root)
 
 
@@ -104,17 +104,20 @@ def _override(root: Node, override: str, problems: list[str]) -> None:
     dotted, equals, text = override.partition("=")
     path = dotted.strip().split(".")
     if not equals or not all(path):
-        raise SourceError(f"{mark}: wanted `key=value` or `outer.key=value`")
+        raise SourceError(mark, "wanted `key=value` or `outer.key=value`")
     if path == ["base"]:
-        raise SourceError(f"{mark}: base cannot be overridden, give the other config instead")
-    value = _remark(parse(text, mark.file, problems), mark)
+        raise SourceError(mark, "base cannot be overridden, give the other config instead")
+    try:
+        value = _remark(parse(text, mark.file, problems), mark)
+    except SourceError as error:
+        raise SourceError(mark, error.text) from None
     node = root
     for depth, part in enumerate(path):
         last = depth == len(path) - 1
         if isinstance(node.value, list):
             if not (part.isdecimal() and int(part) < len(node.value)):
                 where = ".".join(path[:depth])
-                raise SourceError(f"{mark}: {where} is a list of {len(node.value)}, got the index {part!r}")
+                raise SourceError(mark, f"{where} is a list of {len(node.value)}, got the index {part!r}")
             if last:
                 node.value[int(part)] = value
             else:
@@ -127,7 +130,7 @@ def _override(root: Node, override: str, problems: list[str]) -> None:
                 node.keys.setdefault(part, mark)
                 node = node.value.setdefault(part, Node({}, mark))
         else:
-            raise SourceError(f"{mark}: {'.'.join(path[:depth])} is {node.value!r}, wanted a mapping to set a key of")
+            raise SourceError(mark, f"{'.'.join(path[:depth])} is {node.value!r}, wanted a mapping to set a key of")
 
 
 def _remark(node: Node, mark: Mark) -> Node:

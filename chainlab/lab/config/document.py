@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from chainlab.errors import ConfigError
 from chainlab.lab.config import shape
-from chainlab.lab.config.compose import compose
+from chainlab.lab.config.compose import compose, shown
 from chainlab.lab.config.defaults import fill
 from chainlab.lab.config.envelope import Envelope
-from chainlab.lab.config.locate import find
+from chainlab.lab.config.locate import find, folder
 from chainlab.lab.config.reference import Experiment, ResolveError, resolve
 from chainlab.lab.config.source import Node, SourceError, dump
 from chainlab.lab.config.validate import Problem, deepen, suggest, validate
@@ -42,6 +42,14 @@ class Document:
     config: Any = field(compare=False)
     envelope: Envelope
     values: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The config's packaged name, or its path as seen from the current folder."""
+        path = self.path.resolve()
+        if path.is_relative_to(folder().resolve()):
+            return path.relative_to(folder().resolve()).with_suffix("").as_posix()
+        return shown(self.path)
 
     @property
     def function(self) -> "Callable[[Any], Task]":
@@ -113,9 +121,9 @@ def _experiment(root: Node) -> tuple[Experiment | None, type | None, list[Proble
         return None, None, []
     where = ("experiment",)
     # a file is relative to the config that names it, or to the current folder in an override
-    folder = Path(node.mark.file).parent if node.mark.line else Path()
+    beside = Path(node.mark.file).parent if node.mark.line else Path()
     try:
-        experiment = resolve(node.value, folder)
+        experiment = resolve(node.value, beside)
         config_type = experiment.config_type
     except ResolveError as error:
         return None, None, [Problem(node.mark, where, str(error))]

@@ -96,7 +96,11 @@ class Node:
 
 
 class SourceError(Exception):
-    """The text is not YAML that a config may be; the message starts with the place."""
+    """The text is not YAML that a config may be."""
+
+    def __init__(self, mark: Mark, text: str) -> None:
+        self.mark, self.text = mark, text
+        super().__init__(f"{mark}: {text}")
 
 
 def parse(text: str, name: str, problems: list[str]) -> Node:
@@ -123,14 +127,14 @@ def parse(text: str, name: str, problems: list[str]) -> Node:
         at = error.problem_mark or error.context_mark
         mark = Mark(name, at.line + 1, at.column + 1) if at else Mark(name, 1, 1)
         what = error.problem or error.context or "not YAML"
-        tab = at is not None and text.split("\n")[at.line][at.column : at.column + 1] == "\t"
+        tab = at is not None and "".join(text.split("\n")[at.line : at.line + 1])[at.column : at.column + 1] == "\t"
         hint = "; YAML indents with spaces, never with tabs" if tab else ""
-        raise SourceError(f"{mark}: not valid YAML: {what}{hint}") from None
+        raise SourceError(mark, f"not valid YAML: {what}{hint}") from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         line = before.count("\n") + 1
         mark = Mark(name, line, len(before) - before.rfind("\n"))
-        raise SourceError(f"{mark}: not valid YAML: the character U+{_code(error):04X} is not allowed") from None
+        raise SourceError(mark, f"not valid YAML: the character U+{_code(error):04X} is not allowed") from None
 
 
 def _code(error: yaml.reader.ReaderError) -> int:
@@ -162,7 +166,7 @@ class _Composer:
         return Mark(self._name, event.start_mark.line + 1, event.start_mark.column + 1)
 
     def _error(self, event: Any, what: str) -> SourceError:
-        return SourceError(f"{self._mark(event)}: {what}")
+        return SourceError(self._mark(event), what)
 
     def _node(self, event: Any, depth: int) -> Node:
         if isinstance(event, yaml.AliasEvent):

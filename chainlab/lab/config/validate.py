@@ -95,9 +95,9 @@ def deepen(kind: Any, root: Node, data: Any, path: _Path = ()) -> Iterable[Probl
     cls = shape.chosen(kind, data)
     mistakes = getattr(cls, "mistakes", None)
     if isinstance(data, dict) and mistakes is not None:
-        for inner, text in mistakes(data):
-            place = (*path, *inner)
-            yield Problem(root.at(place), place, text)
+        for mistake in mistakes(data):
+            place = (*path, *mistake.path)
+            yield Problem(root.key(place) if mistake.key else root.at(place), place, mistake.text)
     items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for part, item in items:
         yield from deepen(shape.inside(kind, part, data), root, item, (*path, part))
