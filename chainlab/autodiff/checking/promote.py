@@ -26,6 +26,9 @@ _INLINE = {
 }
 """Primitives that only wrap a program, and the parameter that holds it."""
 
+_FEW_BITS = 6
+"""Literals with a mantissa up to this long are taken to be meant as written."""
+
 _OPAQUE = frozenset({"pallas_call", "shard_map", "pure_callback", "io_callback", "ffi_call", "random_gamma"})
 """Primitives whose result depends on the dtype they were traced at: they run at that dtype."""
 
@@ -72,12 +75,33 @@ def equations(program: Jaxpr) -> Iterator[Any]:
                     yield from equations(item)
 
 
+def entries(atom: Any) -> int:
+    """Number of entries of a variable."""
+    return int(np.prod(getattr(atom.aval, "shape", ()), dtype=int))
+
+
 def spacing(program: ClosedJaxpr) -> float:
     """Machine epsilon of the narrowest float that a program computes with."""
     found = {v.aval.dtype for v in program.jaxpr.invars if hasattr(v.aval, "dtype")}
     found |= {v.aval.dtype for e in equations(program.jaxpr) for v in e.outvars if hasattr(v.aval, "dtype")}
     floats = [d for d in found if jnp.issubdtype(d, jnp.inexact)]
     return max((float(jnp.finfo(d).eps) for d in floats), default=float(jnp.finfo(jnp.float32).eps))
+
+
+def literal_spacing(program: ClosedJaxpr) -> float:
+    """Machine epsilon of the narrowest float in which the program writes a number with many digits.
+
+    Such a number (2 / sqrt(pi) in float16) was rounded before the program was widened, so that the widened
+    program is that much off; 0.5 or 3 were not.
+    """
+    eps = 0.0
+    for equation in equations(program.jaxpr):
+        for atom in equation.invars:
+            if isinstance(atom, Literal) and jnp.issubdtype(atom.aval.dtype, jnp.floating):
+                value = abs(float(np.asarray(atom.val)))
+                few_bits = not 0 < value < np.inf or (np.frexp(value)[0] * 2**_FEW_BITS).is_integer()
+                eps = eps if few_bits else max(eps, float(jnp.finfo(atom.aval.dtype).eps))
+    return eps
 
 
 def residual_spacing(program: ClosedJaxpr) -> float:
@@ -146,13 +170,14 @@ def _run(program: Jaxpr, constants: Sequence[Any], arguments: Sequence[Any]) -> 
     return [read(atom) for atom in program.outvars]
 
 
-def promote(program: ClosedJaxpr) -> Callable[..., list[Any]]:
+def promote(program: ClosedJaxpr, constants: Sequence[Any] | None = None) -> Callable[..., list[Any]]:
     """A traced program as a function in which every float is a float64.
 
     Must be called where float64 is enabled (`jax.enable_x64(True)`); it can be jitted and vmapped there.
 
     Args:
         program: What `jax.make_jaxpr` returned.
+        constants: Values in place of the program's own constants.
 
     Returns:
         A function of the program's flat inputs, widened by `widen`, to its flat outputs, widened.
@@ -166,6 +191,6 @@ def promote(program: ClosedJaxpr) -> Callable[..., list[Any]]:
     """
 
     def promoted(*arguments: Any) -> list[Any]:
-        return _run(program.jaxpr, program.consts, arguments)
+        return _run(program.jaxpr, program.consts if constants is None else constants, arguments)
 
     return promoted
