@@ -1,6 +1,7 @@
 """Which values of a jaxpr depend on the differentiated inputs, and which influence the output."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
@@ -15,7 +16,8 @@ _RELAYOUTS = frozenset(
 
 def is_float(var: Var) -> bool:
     """Whether a variable has a derivative."""
-    return jnp.issubdtype(getattr(var.aval, "dtype", None), jnp.inexact)
+    aval: Any = var.aval
+    return jnp.issubdtype(aval.dtype, jnp.inexact)
 
 
 def depends(eqn: JaxprEqn, inputs: Sequence[bool]) -> bool:

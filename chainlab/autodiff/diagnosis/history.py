@@ -1,6 +1,7 @@
 """Layer statistics over a training run: a depth x time heat map."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def thin(curve: Float[np.ndarray, "*time layers"], bins: int = 256) -> Float[np.
     if layers <= bins:
         return curve
     edges = np.linspace(0, layers, bins + 1).round().astype(int)
-    parts = [curve[..., low:high] for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [curve[..., low:high] for low, high in pairwise(edges)]
     return np.stack([_mean(part) for part in parts], axis=-1)
 
 
@@ -78,6 +79,7 @@ def heat_map(steps: Sequence[int], curves: Mapping[str, Float[np.ndarray, "time 
     Raises:
         UsageError: There are no curves, or their number is not that of the steps.
     """
+    from matplotlib import colormaps
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 
@@ -89,6 +91,7 @@ def heat_map(steps: Sequence[int], curves: Mapping[str, Float[np.ndarray, "time 
             raise UsageError(f"heat_map: {name} must have shape ({len(steps)}, layers), got {curve.shape}")
     plot = Figure(figsize=(8, 2.2 * len(shown)), layout="constrained")
     panels = plot.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    colours = colormaps["viridis"].with_extremes(bad="0.85")  # 0, infinite or not measured
     edges = _edges(np.asarray(steps, float))
     for panel, (name, curve) in zip(panels, shown.items(), strict=True):
         size = name.endswith("rms")
@@ -101,8 +104,7 @@ def heat_map(steps: Sequence[int], curves: Mapping[str, Float[np.ndarray, "time 
             rows = np.exp(thin(np.log(usable), bins)) if size else thin(usable, bins)
         norm = LogNorm(max(np.nanmin(rows), 1e-38), np.nanmax(rows)) if size else None
         depth = np.linspace(0, curve.shape[1], rows.shape[1] + 1)
-        image = panel.pcolormesh(edges, depth, rows.T, norm=norm, cmap="viridis", rasterized=True)
-        image.cmap.set_bad("0.85")  # 0, infinite or not measured
+        image = panel.pcolormesh(edges, depth, rows.T, norm=norm, cmap=colours, rasterized=True)
         plot.colorbar(image, ax=panel)
         panel.set_title(name.replace("_", " "), fontsize=9)
         panel.set_ylabel("layer")

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from chainlab.autodiff.diagnosis.taps import wide
 from chainlab.errors import UsageError
 from chainlab.typing import Batch, Objective, Params, PRNGKey
 
@@ -58,7 +59,7 @@ def gradient_noise_scale(
     cut = jax.tree.map(lambda x: x.reshape(parts, size // parts, *x.shape[1:]), batch)
 
     def squares(tree: PyTree) -> PyTree:
-        return jax.tree.map(lambda x: jnp.sum(jnp.square(x.astype(jnp.promote_types(x.dtype, jnp.float32)))), tree)
+        return jax.tree.map(lambda x: jnp.sum(jnp.square(x.astype(wide(x.dtype)))), tree)
 
     def body(total: PyTree, inputs: tuple[Batch, PRNGKey]) -> tuple[PyTree, PyTree]:
         gradient = jax.grad(lambda p: objective(p, *inputs)[0])(params)
@@ -92,8 +93,8 @@ def update_ratio(params: Params, updates: Params, *, layers: int | None = None) 
 
     Example:
         >>> import jax.numpy as jnp
-        >>> update_ratio({"w": jnp.array([3.0, 4.0])}, {"w": jnp.array([0.0, 0.05])})["w"].round(4).item()
-        0.01
+        >>> update_ratio({"w": jnp.array([3.0, 4.0])}, {"w": jnp.array([0.0, 2.5])})["w"].item()
+        0.5
     """
     if jax.tree.structure(params) != jax.tree.structure(updates):
         raise UsageError(

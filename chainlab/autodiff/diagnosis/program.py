@@ -11,9 +11,8 @@ from jaxtyping import Array, PyTree
 
 from chainlab.autodiff.diagnosis.rewrite import NOT_EXECUTED, evaluate
 from chainlab.autodiff.diagnosis.sites import Kind, Loop, Site, find, sites
-from chainlab.autodiff.diagnosis.taps import ADJOINT, FORWARD, probe_shape
+from chainlab.autodiff.diagnosis.taps import ADJOINT, FORWARD, probe_shape, wide
 from chainlab.errors import UsageError
-
 
 Column: TypeAlias = Any
 """One number a layer: a JAX array inside a program, a NumPy one in a diagnosis."""
@@ -132,7 +131,7 @@ def trace(
     def run(*args: Any) -> tuple[Any, PyTree, Statistics]:
         leaves = jax.tree.leaves(args)
         probes = {
-            key: jnp.zeros((*lengths[key], *probe_shape(site.shape, site.features)), _real(site.dtype))
+            key: jnp.zeros((*lengths[key], *probe_shape(site.shape, site.features)), wide(site.dtype))
             for key, site in places.items()
             if site.adjoint
         }
@@ -221,10 +220,6 @@ def _lengths(items: Sequence[Site | Loop], outer: tuple[int, ...]) -> dict[str, 
         else:
             result |= _lengths(item.items, (*outer, item.length))
     return result
-
-
-def _real(dtype: Any) -> Any:
-    return jnp.promote_types(jnp.zeros((), dtype).real.dtype, jnp.float32)
 
 
 def _finish(site: Site, forward: Array, adjoint: Array | None) -> Statistics:

@@ -54,20 +54,19 @@ def jacobian_singular_values(
 
     outputs = jax.eval_shape(function, flat).shape[0]
     smaller = min(outputs, flat.size)
-    if number is None:
-        number = smaller if smaller <= exact_up_to else min(16, smaller)
-    if not 1 <= number <= smaller:
-        raise UsageError(f"number must be in 1..{smaller} (the smaller side of the Jacobian), got {number}")
+    wanted = number if number is not None else smaller if smaller <= exact_up_to else min(16, smaller)
+    if not 1 <= wanted <= smaller:
+        raise UsageError(f"number must be in 1..{smaller} (the smaller side of the Jacobian), got {wanted}")
     if smaller <= exact_up_to:
         jacobian = (jax.jacrev if outputs <= flat.size else jax.jacfwd)(function)(flat)
-        return jnp.linalg.svd(jacobian, compute_uv=False)[:number]
+        return jnp.linalg.svd(jacobian, compute_uv=False)[:wanted]
     from matfree import decomp, eig
 
     _, product = jax.linearize(function, flat)
-    steps = min(2 * number + 10, smaller)
+    steps = min(2 * wanted + 10, smaller)
     start = jax.random.normal(jax.random.key(0) if key is None else key, flat.shape, flat.dtype)
     _, values, _ = eig.svd_partial(decomp.bidiag(steps))(product, start / jnp.linalg.norm(start))
-    return jnp.sort(values)[::-1][:number]
+    return jnp.sort(values)[::-1][:wanted]
 
 
 def hessian_vector_product(f: Callable[[PyTree], Array], x: PyTree, v: PyTree) -> PyTree:

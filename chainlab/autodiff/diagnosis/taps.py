@@ -32,6 +32,12 @@ def tap(x: Num[Array, "..."], name: str) -> Num[Array, "..."]:
     return jax.ad_checkpoint.checkpoint_name(x, name)
 
 
+def wide(dtype: DTypeLike) -> DTypeLike:
+    """The real type in which statistics of a type are taken: its own, float32 at least."""
+    real = jnp.finfo(dtype).dtype
+    return jnp.float32 if real.itemsize < 4 else real
+
+
 def _columns(x: Array, features: int, *, count_zeros: bool) -> tuple[Array, Array, Array]:
     """Largest magnitude, sum of squares relative to the largest of all, and number of zeros, for each feature.
 
@@ -63,7 +69,7 @@ def _count(mask: Array, axes: tuple[int, ...], dtype: DTypeLike) -> Array:
 
 
 def _widen(x: Array) -> Array:
-    return jnp.abs(x) if jnp.iscomplexobj(x) else x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return jnp.abs(x) if jnp.iscomplexobj(x) else x.astype(wide(x.dtype))
 
 
 def _similarity(x: Array, features: int) -> Array:

@@ -149,7 +149,7 @@ def _adjoint(chain: Chain) -> Iterator[Finding]:
             text += f", and by 10^{decades[0]:.1f} at {chain.names[0].name}"
         yield _finding(chain, lost, "vanishing", "adjoint", size[lost], reference * 10**-DECADES, text)
     grown = np.flatnonzero(~(decades < DECADES))
-    if grown.size:
+    if grown.size and np.isfinite(size[grown[-1]]):  # a jump to infinity is not growth
         first = int(grown[-1])
         with np.errstate(invalid="ignore"):
             finite = np.isfinite(size)
@@ -180,7 +180,7 @@ def _values(chain: Chain) -> Iterator[Finding]:
             text += f" and underflows to exactly 0 in {chain.dtype} at {chain.names[int(zero[0])].name}"
         yield _finding(chain, first, "vanishing", "value", size[first], reference * 10**-DECADES, text)
     large = np.flatnonzero(decades > DECADES)
-    if large.size:
+    if large.size and np.isfinite(size[large[0]]):
         first = int(large[0])
         text = f"the value has grown by 10^{DECADES:g} at {chain.names[first].name}"
         over = np.flatnonzero(~np.isfinite(size))
