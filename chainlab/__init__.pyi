@@ -13,6 +13,8 @@ from . import quantum as quantum
 from . import spiking as spiking
 from . import transformer as transformer
 from .autodiff.checking.api import check as check
+from .autodiff.diagnosis.diagnoser import diagnose as diagnose
+from .autodiff.diagnosis.taps import tap as tap
 from .autodiff.explanation.explainer import explain as explain
 from .declare import config as config
 from .declare import experiment as experiment

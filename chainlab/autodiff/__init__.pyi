@@ -1,6 +1,9 @@
 from .checking.api import check as check
 from .checking.report import Finding as Finding
 from .checking.report import Report as Report
+from .diagnosis.diagnoser import Diagnosis as Diagnosis
+from .diagnosis.diagnoser import diagnose as diagnose
+from .diagnosis.taps import tap as tap
 from .explanation.explainer import explain as explain
 from .explanation.graph import Explanation as Explanation
 from .estimators.comparison import Comparison as Comparison

@@ -1,0 +1,293 @@
+"""What the statistics of a program's layers say: findings, each with its place and advice from the literature."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
+
+from chainlab.autodiff.diagnosis.advice import ADVICE, WIDTH, Advice
+from chainlab.autodiff.diagnosis.program import LayerName, Statistics
+
+Problem = Literal["non-finite", "exploding", "vanishing", "collapsed", "saturated", "dead"]
+Phase = Literal["ordered", "critical", "chaotic"]
+
+DECADES = 4.0  # a gradient that shrinks or grows by 10^4 on its way trains badly under any one rate
+ALIKE = 1e-3  # 1 - cosine below which a layer no longer tells its inputs apart
+SATURATED = 0.5  # share of an activation's entries at its asymptotes
+DEAD = 0.9  # share of features that are 0 for every input
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, and where it begins.
+
+    Attributes:
+        problem: `non-finite`, `exploding`, `vanishing`, `collapsed`, `saturated` or `dead`.
+        side: `value` for the forward pass, `adjoint` for the backward one.
+        layer: The first layer of which it is true: from the input on for values, from the output back for adjoints.
+        source: The line of the program that makes this layer.
+        got: The measured quantity at this layer.
+        wanted: The bound that it passed.
+        message: The finding in one sentence.
+        advice: What the literature does about it.
+    """
+
+    problem: Problem
+    side: Literal["value", "adjoint"]
+    layer: str
+    source: str
+    got: float
+    wanted: float
+    message: str
+    advice: Sequence[Advice]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The layers that lie one behind the other, as NumPy arrays; the others hang on them.
+
+    Attributes:
+        names: Their names.
+        statistics: Their statistics.
+        dtype: The type in which the program computes, for messages.
+    """
+
+    names: Sequence[LayerName]
+    statistics: Statistics
+    dtype: str
+
+
+def findings(chain: Chain, everything: Chain, phase: Phase | None) -> list[Finding]:
+    """All findings, the gravest first.
+
+    Args:
+        chain: The layers that every gradient passes.
+        everything: All layers.
+        phase: The phase of the chain, where it is deep enough for one.
+
+    Returns:
+        The findings.
+    """
+    moved, collapsed = [*_adjoint(chain), *_values(chain)], [*_collapsed(everything)]
+    if phase == "critical":  # a drift of finite width, which a rate absorbs, where a collapse can't be undone
+        moved = [replace(finding, advice=(*finding.advice, WIDTH)) for finding in moved]
+    found = [
+        *_nonfinite(everything),
+        *(collapsed + moved if phase == "critical" else moved + collapsed),
+        *_share(everything, "saturated", everything.statistics.saturated, SATURATED),
+        *_share(everything, "dead", everything.statistics.dead, DEAD),
+    ]
+    return _causes(found)
+
+
+def _causes(found: list[Finding]) -> list[Finding]:
+    """Drop what another finding explains: a value that underflows makes every unit dead and every adjoint 0."""
+    problems = {(finding.problem, finding.side) for finding in found}
+    if ("vanishing", "value") in problems:
+        found = [finding for finding in found if finding.problem != "dead"]
+    if ("exploding", "adjoint") in problems:
+        found = [f for f in found if (f.problem, f.side) != ("non-finite", "adjoint")]
+    if ("exploding", "value") in problems:
+        found = [f for f in found if f.problem != "non-finite"]
+    return found
+
+
+def _finding(
+    chain: Chain, index: int, problem: Problem, side: Literal["value", "adjoint"], got: float, wanted: float, text: str
+) -> Finding:
+    layer = chain.names[index]
+    return Finding(problem, side, layer.name, layer.source, float(got), wanted, text, ADVICE[problem])
+
+
+def _nonfinite(chain: Chain) -> Iterator[Finding]:
+    values = np.isfinite(chain.statistics.largest)
+    if not values.all():
+        first = int(np.argmin(values))
+        got = chain.statistics.largest[first]
+        name = chain.names[first].name
+        text = f"the value is not finite from {name} on ({got}); everything before it is finite"
+        yield _finding(chain, first, "non-finite", "value", got, np.inf, text)
+        return  # its adjoints are not finite as a consequence
+    watched = np.flatnonzero(chain.statistics.executed * ~np.isnan(chain.statistics.adjoint_zeros))
+    bad = watched[~np.isfinite(np.asarray(chain.statistics.adjoint_largest)[watched])]
+    if bad.size:
+        last = int(bad[-1])
+        got = chain.statistics.adjoint_largest[last]
+        text = f"the values are finite, but the adjoint is not from {chain.names[last].name} back ({got})"
+        yield _finding(chain, last, "non-finite", "adjoint", got, np.inf, text)
+
+
+def _adjoint(chain: Chain) -> Iterator[Finding]:
+    """Follow the adjoint from the output back."""
+    size = np.asarray(chain.statistics.adjoint_rms)
+    reference = _reference(size[::-1])
+    if reference is None:
+        if size.size and (size == 0).all():
+            last = len(size) - 1
+            text = (
+                f"the adjoint is exactly 0 in every layer, already in {chain.names[last].name} before the output: the "
+                "output does not move with any layer (a constant or saturated loss, a head of zeros, or stop_gradient)"
+            )
+            yield _finding(chain, last, "vanishing", "adjoint", 0.0, 0.0, text)
+        return
+    with np.errstate(divide="ignore", invalid="ignore"):
+        decades = np.log10(size / reference)
+    lost = _suffix(np.flatnonzero(~(decades < -DECADES)), len(size))
+    if lost >= 0:
+        zero = _suffix(np.flatnonzero(size != 0), len(size))
+        where = chain.names[lost].name
+        text = f"the adjoint has shrunk by 10^{-DECADES:g} at {where}, seen from the output"
+        if zero >= 0:
+            text += (
+                f"; from {chain.names[zero].name} back it is exactly 0: it underflows in {chain.dtype}, "
+                "it is not missing"
+            )
+        elif np.isfinite(decades[0]):
+            text += f", and by 10^{decades[0]:.1f} at {chain.names[0].name}"
+        yield _finding(chain, lost, "vanishing", "adjoint", size[lost], reference * 10**-DECADES, text)
+    grown = np.flatnonzero(~(decades < DECADES))
+    if grown.size and np.isfinite(size[grown[-1]]):  # a jump to infinity is not growth
+        first = int(grown[-1])
+        with np.errstate(invalid="ignore"):
+            finite = np.isfinite(size)
+        end = (
+            f"and by 10^{np.max(decades):.1f} at most"
+            if finite.all()
+            else f"and overflows in {chain.dtype} at {chain.names[int(np.flatnonzero(~finite)[-1])].name}"
+        )
+        text = f"the adjoint has grown by 10^{DECADES:g} at {chain.names[first].name}, seen from the output, {end}"
+        yield _finding(chain, first, "exploding", "adjoint", size[first], reference * 10**DECADES, text)
+
+
+def _values(chain: Chain) -> Iterator[Finding]:
+    """Follow the value from the input on."""
+    size = np.asarray(chain.statistics.rms)
+    reference = _reference(size)
+    if reference is None:
+        return
+    with np.errstate(divide="ignore", invalid="ignore"):
+        decades = np.log10(size / reference)
+    small = np.flatnonzero(decades < -DECADES)
+    # the values may recover behind a layer (a normalisation): only a loss that lasts to the end counts
+    if small.size and decades[-1] < -DECADES:
+        first = int(np.flatnonzero(~(decades < -DECADES))[-1]) + 1
+        text = f"the value has shrunk by 10^{-DECADES:g} at {chain.names[first].name}"
+        zero = np.flatnonzero(size == 0)
+        if zero.size:
+            text += f" and underflows to exactly 0 in {chain.dtype} at {chain.names[int(zero[0])].name}"
+        yield _finding(chain, first, "vanishing", "value", size[first], reference * 10**-DECADES, text)
+    large = np.flatnonzero(decades > DECADES)
+    if large.size and np.isfinite(size[large[0]]):
+        first = int(large[0])
+        text = f"the value has grown by 10^{DECADES:g} at {chain.names[first].name}"
+        over = np.flatnonzero(~np.isfinite(size))
+        if over.size:
+            text += f" and overflows in {chain.dtype} at {chain.names[int(over[0])].name}"
+        yield _finding(chain, first, "exploding", "value", size[first], reference * 10**DECADES, text)
+
+
+def _collapsed(chain: Chain) -> Iterator[Finding]:
+    alike = np.asarray(chain.statistics.similarity)
+    known = np.flatnonzero(np.isfinite(alike))
+    if known.size and alike[known[0]] < 1 - ALIKE and alike[known[-1]] > 1 - ALIKE:
+        apart = known[alike[known] < 1 - ALIKE]
+        first = int(known[np.searchsorted(known, apart[-1]) + 1])
+        text = (
+            f"all inputs point the same way from {chain.names[first].name} on (mean cosine {alike[first]:.5f}): the "
+            "output no longer depends on what goes in, so that the loss stays at that of a constant prediction"
+        )
+        yield _finding(chain, first, "collapsed", "value", alike[first], 1 - ALIKE, text)
+
+
+def _share(
+    chain: Chain, problem: Literal["saturated", "dead"], shares: Float[ndarray, " layers"], bound: float
+) -> Iterator[Finding]:
+    kinds = np.asarray([name.kind == "activation" for name in chain.names])
+    over = np.flatnonzero(kinds & (np.nan_to_num(np.asarray(shares)) > bound))
+    if over.size:
+        first = int(over[0])
+        what = {
+            "saturated": "of the entries lie within 2 % of an asymptote",
+            "dead": "of the features are 0 for every input of the batch",
+        }[problem]
+        text = f"{shares[first]:.0%} {what} at {chain.names[first].name} ({over.size} layers in all)"
+        yield _finding(chain, first, problem, "value", shares[first], bound, text)
+
+
+def _reference(size: Float[ndarray, " layers"]) -> float | None:
+    """The scale at the side where a signal starts: the largest of its first few layers that is finite and not 0."""
+    usable = size[: max(1, len(size) // 20) + 2]
+    usable = usable[np.isfinite(usable) & (usable > 0)]
+    return float(np.max(usable)) if usable.size else None
+
+
+def _suffix(others: ndarray, length: int) -> int:
+    """The last index of the leading run that none of `others` lies in, or -1: the run reaches the input."""
+    return int(others[0]) - 1 if others.size else length - 1
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How the size of the adjoint changes with depth.
+
+    Attributes:
+        phase: `ordered` where it decays exponentially towards the input, `chaotic` where it grows, else `critical`.
+        per_layer: Change of the natural logarithm of its root mean square in one step towards the input.
+        depth_scale: Layers in which it changes by a factor e, infinite at criticality.
+    """
+
+    phase: Phase
+    per_layer: float
+    depth_scale: float
+
+
+def rate(adjoint_rms: Float[ndarray, " layers"], width: int) -> Rate | None:
+    r"""Fit $\log |\delta_l| = a + b\,(L - l)$ and say which phase that is.
+
+    In the ordered and in the chaotic phase the change is exponential, and so the same in either half of the
+    depth; at criticality it is a power law, which the half near the input carries, and a random walk: one layer
+    of width $n$ multiplies the squared norm by a factor of variance at most $5 / n$ (ReLU), which gives the
+    logarithm of the norm a drift of $-5 / 4n$ and a standard deviation of $\sqrt{5 / 4n}$ a layer. A rate counts
+    when both halves have it, it exceeds this drift by three standard errors, and it makes a factor of 100 over
+    the depth.
+
+    Args:
+        adjoint_rms: Root mean square of the adjoint of each layer of a chain, from the input on.
+        width: Number of features of a layer.
+
+    Returns:
+        The rate, or None for fewer than 8 layers with a finite adjoint that is not 0.
+
+    References:
+        Schoenholz et al., Deep Information Propagation, arXiv:1611.01232, section 4; Hanin and Nica, Products of
+        Many Large Random Matrices and Gradients in Deep Neural Networks, arXiv:1812.05994, theorem 1.
+    """
+    size = np.asarray(adjoint_rms, float)
+    usable = np.flatnonzero(_usable(size))
+    if usable.size < 8:
+        return None
+    depth, logs = usable.max() - usable, np.log(size[usable])
+    middle = usable.size // 2
+    per_layer = _slope(depth, logs)
+    halves = _slope(depth[:middle], logs[:middle]), _slope(depth[middle:], logs[middle:])
+    steady = min(half / per_layer if per_layer else 0.0 for half in halves) > 1 / 4
+    layers = int(np.ptp(depth))
+    drift = 5 / (4 * width) + 3 * np.sqrt(5 / (4 * width * layers))
+    if not steady or abs(per_layer) < drift or abs(per_layer) * layers < np.log(100):
+        phase = "critical"
+    else:
+        phase = "chaotic" if per_layer > 0 else "ordered"
+    return Rate(phase, per_layer, 1 / abs(per_layer) if per_layer else np.inf)
+
+
+def _usable(size: Float[ndarray, " layers"]) -> Bool[ndarray, " layers"]:
+    """Finite, not 0, and not within a factor of 1000 of underflow, where denormals are flushed."""
+    return np.isfinite(size) & (size > 1e-35)
+
+
+def _slope(x: ndarray, y: ndarray) -> float:
+    x = x - x.mean()
+    return float(np.sum(x * (y - y.mean())) / np.sum(x * x))
