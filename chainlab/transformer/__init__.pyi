@@ -2,6 +2,10 @@ from .architecture import Architecture as Architecture
 from .architecture import Experts as Experts
 from .attention import attend as attend
 from .blockwise_attention import blockwise_attention as blockwise_attention
+from .generation import generate as generate
+from .generation import restrict as restrict
+from .inspection import attention_maps as attention_maps
+from .inspection import gradient_flow as gradient_flow
 from .language_model import LanguageModel as LanguageModel
 from .language_model import language_model as language_model
 from .linear_attention import chunked_linear_attention as chunked_linear_attention
@@ -14,6 +18,10 @@ from .optimizer import optimizer as optimizer
 from .rotary import rotate as rotate
 from .softmax_attention import attention_weights as attention_weights
 from .softmax_attention import softmax_attention as softmax_attention
+from .sources import byte_pairs as byte_pairs
+from .sources import digit_sequences as digit_sequences
+from .sources import fixed_batches as fixed_batches
+from .sources import text_source as text_source
 from .state_dict import export_state_dict as export_state_dict
 from .state_dict import import_state_dict as import_state_dict
 from .state_dict import load_state_dict as load_state_dict

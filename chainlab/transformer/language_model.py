@@ -10,10 +10,11 @@ from jaxtyping import Array, Float, Int
 from chainlab.errors import UsageError
 from chainlab.nn.dense import affine
 from chainlab.nn.dropout import dropout
-from chainlab.nn.norm import accumulator, root_mean_square
+from chainlab.nn.norm import accumulator
 from chainlab.transformer.architecture import Architecture
-from chainlab.transformer.backend import layer_execution, one_hot_embedding
+from chainlab.transformer.backend import layer_execution
 from chainlab.transformer.block import block, norm
+from chainlab.transformer.embedding import embed
 from chainlab.transformer.feed_forward import Auxiliary
 from chainlab.transformer.initialization import embedding_init, head_init
 from chainlab.transformer.repeat import repeat
@@ -53,21 +54,6 @@ class LanguageModel(NamedTuple):
     start: Callable[..., Any]
     architecture: Architecture
     vocabulary: int
-
-
-def embed(table: Float[Array, "vocabulary dim"], tokens: Int[Array, "*batch"]) -> Float[Array, "*batch dim"]:
-    """Look tokens up, by a product with one-hot rows where that has the faster gradient.
-
-    Args:
-        table: The embeddings.
-        tokens: Indices of rows.
-
-    Returns:
-        The rows.
-    """
-    if one_hot_embedding(table.shape[0]):
-        return affine(jax.nn.one_hot(tokens, table.shape[0], dtype=table.dtype), table)
-    return table[tokens]
 
 
 def language_model(architecture: Architecture, vocabulary: int) -> LanguageModel:
@@ -127,13 +113,7 @@ def language_model(architecture: Architecture, vocabulary: int) -> LanguageModel
         position = 0 if cache is None else cache["position"]
         noise_key, block_key = (None, None) if key is None else jax.random.split(key)
 
-        x = embed(params["tokens"]["table"], tokens)
-        if a.positions == "learned":
-            rows = jax.lax.dynamic_slice_in_dim(params["positions"]["table"], position, length)
-            x = x + jnp.broadcast_to(rows, x.shape)
-        if a.norm_embedding:
-            x = root_mean_square(x)
-        x = noise.apply({}, x, key=noise_key)
+        x = noise.apply({}, embed(a, params, tokens, position), key=noise_key)
         x, new, auxiliary = repeat(
             blocks,
             params["blocks"],

@@ -73,6 +73,34 @@ def projections(architecture: Architecture, *, decay: bool = False) -> tuple[Cal
     return init, project
 
 
+def score_scale(architecture: Architecture) -> float:
+    r"""Factor of the attention scores: $1/\sqrt{d}$ of the head width, under muP $1/d$, equal at the base width."""
+    return architecture.head_dim**-0.5 * architecture.width_ratio**-0.5
+
+
+def query_key_value(
+    architecture: Architecture, params: Params, x: Float[Array, "batch seq dim"], positions: Int[Array, " seq"]
+) -> list[Array]:
+    """Queries, keys and values by heads as softmax attention takes them: normalised and rotated where asked for.
+
+    Args:
+        architecture: The shape.
+        params: Parameters of the attention layer.
+        x: Its input.
+        positions: Position of each token.
+
+    Returns:
+        Query (batch, seq, heads, head_dim), key and value (batch, seq, kv_heads, head_dim).
+    """
+    _, project = projections(architecture)
+    query, key, value = project(params, x)
+    if architecture.qk_norm:
+        query, key = root_mean_square(query), root_mean_square(key)
+    if architecture.positions == "rotary":
+        query, key = (rotate(y, positions, base=architecture.rotary_base) for y in (query, key))
+    return [query, key, value]
+
+
 def softmax_mixer(architecture: Architecture, kind: Kind) -> Mixer:
     """Multi-head softmax attention, global or over a sliding window, with a key-value cache.
 
@@ -88,9 +116,7 @@ def softmax_mixer(architecture: Architecture, kind: Kind) -> Mixer:
     a = architecture
     window = a.window if kind == "local" else None
     slots = a.context if window is None else min(window, a.context)
-    # muP scales by 1 / dim instead of its square root, equal at the base width
-    scale = a.head_dim**-0.5 * a.width_ratio**-0.5
-    init_projections, project = projections(a)
+    init_projections, _ = projections(a)
 
     def init(key: PRNGKey) -> Params:
         projection_key, out_key = jax.random.split(key)
@@ -99,20 +125,12 @@ def softmax_mixer(architecture: Architecture, kind: Kind) -> Mixer:
             out["bias"] = jnp.zeros(a.dim)
         return {**init_projections(projection_key), "out": out}
 
-    def heads(params: Params, x: Array, positions: Int[Array, " seq"]) -> list[Array]:
-        query, key, value = project(params, x)
-        if a.qk_norm:
-            query, key = root_mean_square(query), root_mean_square(key)
-        if a.positions == "rotary":
-            query, key = (rotate(y, positions, base=a.rotary_base) for y in (query, key))
-        return [query, key, value]
-
     def apply(
         params: Params, x: Float[Array, "batch seq dim"], cache: Cache | None = None, position: Any = 0
     ) -> tuple[Array, Cache | None]:
         length = x.shape[1]
         positions = jnp.arange(length, dtype=jnp.int32) + position
-        query, key, value = heads(params, x, positions)
+        query, key, value = query_key_value(a, params, x, positions)
         if cache is not None:
             kept = positions[-slots:]
             cache = {
@@ -120,12 +138,12 @@ def softmax_mixer(architecture: Architecture, kind: Kind) -> Mixer:
                 "value": cache["value"].at[:, kept % slots].set(value[:, -slots:]),
             }
         if cache is None or length > 1:
-            y = attend(query, key, value, window=window, scale=scale, form=a.attention)
+            y = attend(query, key, value, window=window, scale=score_scale(a), form=a.attention)
         else:
             # the last position at or before this one that lies in each slot; negative where still empty
             held = position - (position - jnp.arange(slots, dtype=jnp.int32)) % slots
             mask = visible(positions, held, window=window)
-            y = softmax_attention(query, cache["key"], cache["value"], scale=scale, mask=mask)
+            y = softmax_attention(query, cache["key"], cache["value"], scale=score_scale(a), mask=mask)
         out = params["out"]
         return affine(y.reshape(x.shape), out["weight"], out.get("bias")), cache
 

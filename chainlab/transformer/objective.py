@@ -31,15 +31,15 @@ def next_token(model: LanguageModel) -> Objective:
         model: The language model.
 
     Returns:
-        `objective(params, tokens, key)` over tokens `(batch, seq + 1)`; its metrics are `cross_entropy` and,
-        for a mixture of experts, `balance_loss`, `z_loss`, `dropped` and `load_max`, the largest share of
-        assignments of one expert in a layer.
+        `objective(params, batch, key)` over `{"x": tokens, "y": next tokens}` (batch, seq); for a mixture of
+        experts its metrics are `cross_entropy`, `balance_loss`, `z_loss`, `dropped` (the share of assignments
+        beyond an expert's capacity) and `load_max` (the largest share of one expert in a layer).
     """
     experts = model.architecture.experts
 
-    def objective(params: Params, tokens: Batch, key: PRNGKey) -> tuple[Array, Metrics]:
-        output = model.forward(params, tokens[:, :-1], key=key)
-        loss = jnp.mean(cross_entropy(output.logits, tokens[:, 1:]))
+    def objective(params: Params, batch: Batch, key: PRNGKey | None) -> tuple[Array, Metrics]:
+        output = model.forward(params, batch["x"], key=key)
+        loss = jnp.mean(cross_entropy(output.logits, batch["y"]))
         metrics: dict[str, Array] = {}
         if experts is not None:
             auxiliary = output.auxiliary
@@ -51,19 +51,19 @@ def next_token(model: LanguageModel) -> Objective:
     return objective
 
 
-def evaluate_next_token(model: LanguageModel, params: Params, batches: Int[Array, "batches batch seq"]) -> Metrics:
+def evaluate_next_token(model: LanguageModel, params: Params, batches: Batch) -> Metrics:
     """Mean cross-entropy over fixed batches, one at a time.
 
     Args:
         model: The language model.
         params: Its parameters.
-        batches: Tokens; the last axis is one longer than the sequences.
+        batches: `{"x": tokens, "y": next tokens}` (batches, batch, seq).
 
     Returns:
         `loss` in nats a token.
     """
 
-    def batch_loss(tokens: Int[Array, "batch seq"]) -> Array:
-        return jnp.mean(cross_entropy(model.apply(params, tokens[:, :-1]), tokens[:, 1:]))
+    def batch_loss(batch: Batch) -> Array:
+        return jnp.mean(cross_entropy(model.apply(params, batch["x"]), batch["y"]))
 
     return {"loss": jnp.mean(jax.lax.map(batch_loss, batches))}

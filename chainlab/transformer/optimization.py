@@ -19,7 +19,7 @@ class Optimization:
     }
 
     name: Literal["adamw", "lion", "muon"] = "adamw"
-    """adamw or lion for everything, or muon for the matrices of the blocks and Adam for the rest."""
+    """adamw or lion for everything, or muon for the matrices of the blocks and Nesterov's Adam for the rest."""
     learning_rate: Annotated[float, Gt(0)] = 1e-3
     """Peak rate; with muon that of Adam."""
     matrix_learning_rate: Annotated[float, Gt(0)] = 0.02

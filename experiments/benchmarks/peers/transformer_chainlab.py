@@ -17,7 +17,8 @@ def prepare(case):
 
     def step(state, start):
         params, inner = state
-        batch = tokens[start[:, None] + offsets]
+        window = tokens[start[:, None] + offsets]
+        batch = {"x": window[:, :-1], "y": window[:, 1:]}
         (loss, _), gradient = jax.value_and_grad(objective, has_aux=True)(params, batch, None)
         updates, inner = rule.update(gradient, inner, params)
         return (optax.apply_updates(params, updates), inner), loss
