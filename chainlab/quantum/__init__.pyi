@@ -1,0 +1,2 @@
+from .executions import executions as executions
+from .expectation import expectation as expectation

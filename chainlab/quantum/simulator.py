@@ -1,0 +1,246 @@
+"""Exact simulation of a circuit together with its shifted copies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Complex, Shaped
+
+from chainlab.quantum.circuit import Circuit, Gate
+from chainlab.quantum.gates import Kind
+from chainlab.quantum.library import library_numerics, pennylane
+from chainlab.quantum.statevector import apply, controlled, multiply
+
+_BLOCK_WIRES = 2  # gates are merged into blocks of up to this many wires
+
+
+class Shift(NamedTuple):
+    r"""One shifted copy of a circuit: the leaf `leaf` at $m \theta + s$."""
+
+    leaf: int
+    multiplier: float
+    shift: float
+
+
+@dataclass
+class _Block:
+    """Gates that are multiplied together before they meet the state."""
+
+    wires: tuple[int, ...]
+    gates: list[int]
+
+
+def _blocks(gates: Sequence[Gate]) -> list[_Block]:
+    """Merge each gate into its neighbours where their wires together are few."""
+    blocks: list[_Block | None] = []
+    last: dict[int, int] = {}  # the block that touched a wire last
+    for index, gate in enumerate(gates):
+        special = gate.kind.diagonal or gate.kind.controls or len(gate.wires) > _BLOCK_WIRES
+        before = sorted({last[wire] for wire in gate.wires if wire in last})
+        merged: list[int] = []
+        if not special:
+            block = blocks[before[0]] if len(before) == 1 else None
+            if block and len(block.wires) <= _BLOCK_WIRES and set(gate.wires) <= set(block.wires):
+                block.gates.append(index)
+                continue
+            for place in before:
+                block = blocks[place]
+                if block and set(block.wires) <= set(gate.wires) and all(last[w] == place for w in block.wires):
+                    merged += block.gates
+                    blocks[place] = None
+        blocks.append(_Block(gate.wires, [*merged, index]))
+        for wire in gate.wires:
+            last[wire] = len(blocks) - 1
+    return [block for block in blocks if block is not None]
+
+
+@dataclass(frozen=True)
+class _Unitary:
+    """A gate's or block's matrix, and those of its shifted copies.
+
+    Attributes:
+        matrix: The matrix, a NumPy array where it is constant.
+        pattern: Entries that can differ from zero, where the matrix is traced.
+        variants: The matrices of the shifted copies along a last axis.
+        columns: Which shifts these are.
+        kind: The gate's kind, where its structure matters to how it is applied.
+    """
+
+    matrix: Any
+    pattern: Bool[np.ndarray, "sub sub"] | None = None
+    variants: Array | None = None
+    columns: tuple[int, ...] = ()
+    kind: Kind | None = None
+
+    def on(self, states: Array, wires: Sequence[int], matrix: Any = None) -> Array:
+        """Apply the matrix (or that of copies) to every column."""
+        matrix = self.matrix if matrix is None else matrix
+        if self.kind and self.kind.diagonal:
+            return multiply(jnp.asarray(matrix, states.dtype), states, wires)
+        if self.kind and self.kind.controls:
+            return controlled(matrix, states, wires, self.kind.controls, self.pattern)
+        return apply(matrix, states, wires, self.pattern)
+
+
+def _unitaries(circuit: Circuit, leaves: Sequence[Array], shifts: Sequence[Shift], dtype: Any) -> list[_Unitary]:
+    """Every gate's matrix; gates of one kind, shifted copies included, are one vectorised evaluation."""
+    place = {
+        slot: (g, p)
+        for g, gate in enumerate(circuit.gates)
+        for p, slot in enumerate(gate.slots)
+        if isinstance(slot, int)
+    }
+    copies: dict[int, list[tuple[int, int, float, float]]] = {}
+    for column, (leaf, multiplier, shift) in enumerate(shifts):
+        gate, parameter = place[leaf]
+        copies.setdefault(gate, []).append((column, parameter, multiplier, shift))
+
+    result: list[_Unitary | None] = [None] * len(circuit.gates)
+    by_kind: dict[Kind, list[int]] = {}
+    for index, gate in enumerate(circuit.gates):
+        if gate.traced:
+            by_kind.setdefault(gate.kind, []).append(index)
+        else:
+            result[index] = _Unitary(gate.kind.constant(gate.slots), kind=gate.kind)
+
+    for kind, members in by_kind.items():
+        rows = list(range(len(members)))
+        changes: list[tuple[int, float, float] | None] = [None] * len(members)
+        spans: list[tuple[int, int]] = []
+        for position, index in enumerate(members):
+            start = len(rows)
+            for _, parameter, multiplier, shift in copies.get(index, ()):
+                rows.append(position)
+                changes.append((parameter, multiplier, shift))
+            spans.append((start, len(rows)))
+        data = []
+        for parameter in range(len(circuit.gates[members[0]].slots)):
+            values = _stack([circuit.gates[index].slots[parameter] for index in members], leaves, dtype)
+            values = values[np.array(rows)] if len(rows) > len(members) else values
+            if any(change and change[0] == parameter for change in changes):
+                own = [change if change and change[0] == parameter else (0, 1.0, 0.0) for change in changes]
+                values = values * np.array([m for _, m, _ in own], values.dtype)
+                values = values + np.array([s for _, _, s in own], values.dtype)
+            data.append(values)
+        with library_numerics():
+            stacked = jax.vmap(kind.matrix, out_axes=-1)(*data).astype(dtype)
+        for position, index in enumerate(members):
+            start, stop = spans[position]
+            result[index] = _Unitary(
+                stacked[..., position],
+                None if kind.diagonal else kind.pattern,
+                stacked[..., start:stop] if stop > start else None,
+                tuple(column for column, *_ in copies.get(index, ())),
+                kind,
+            )
+    return [unitary for unitary in result if unitary is not None]
+
+
+def _stack(slots: Sequence[int | np.ndarray], leaves: Sequence[Array], dtype: Any) -> Shaped[Array, "gates ..."]:
+    real = jnp.finfo(dtype).dtype
+    values = [leaves[slot] if isinstance(slot, int) else slot for slot in slots]
+    wanted = dtype if any(jnp.iscomplexobj(value) for value in values) else real
+    return jnp.stack([jnp.asarray(value, wanted) for value in values])
+
+
+def _embed(unitary: Any, local: Sequence[int], wires: int) -> np.ndarray:
+    """A constant matrix on some wires of a block, as a matrix of the block."""
+    k = len(local)
+    identity = np.eye(2**wires, dtype=complex).reshape((2,) * (2 * wires))
+    tensor = np.tensordot(np.asarray(unitary).reshape((2,) * (2 * k)), identity, axes=(range(k, 2 * k), local))
+    return np.moveaxis(tensor, range(k), local).reshape(2**wires, 2**wires)
+
+
+def _merge(block: _Block, gates: Sequence[Gate], unitaries: Sequence[_Unitary], dtype: Any) -> _Unitary:
+    """The matrix of a block and of its copies with one gate shifted."""
+    if len(block.gates) == 1:
+        return unitaries[block.gates[0]]
+    members = [(unitaries[i], [block.wires.index(wire) for wire in gates[i].wires]) for i in block.gates]
+    wires = len(block.wires)
+    dim = 2**wires
+    if not any(gates[i].traced for i in block.gates):
+        product = np.eye(dim, dtype=complex)
+        for unitary, local in members:
+            product = _embed(unitary.matrix, local, wires) @ product
+        return _Unitary(product)
+    pattern = np.eye(dim, dtype=bool)
+    base = jnp.eye(dim, dtype=dtype)
+    branches: Array | None = None
+    columns: tuple[int, ...] = ()
+    for unitary, local in members:
+        own = np.abs(unitary.matrix) > 1e-15 if unitary.pattern is None else unitary.pattern
+        pattern = np.abs(_embed(own, local, wires)) @ pattern > 0
+        branches = _grow(unitary, base[:, None, :], branches, local)
+        base = unitary.on(base, local)
+        columns += unitary.columns
+    variants = None if branches is None else jnp.moveaxis(branches, 1, -1)
+    return _Unitary(base, pattern, variants, columns)
+
+
+def _grow(
+    unitary: _Unitary,
+    base: Complex[Array, "dim 1 *basis"],
+    branches: Complex[Array, "dim copies *basis"] | None,
+    wires: Sequence[int],
+) -> Complex[Array, "dim more *basis"] | None:
+    """Carry the copies shifted so far through a gate, and add those in which this gate is shifted."""
+    carried = [] if branches is None else [unitary.on(branches, wires)]
+    if unitary.variants is not None:
+        variants = unitary.variants.reshape(*unitary.variants.shape, *(1,) * (base.ndim - 2))
+        carried.append(unitary.on(base, wires, variants))
+    if not carried:
+        return None
+    return carried[0] if len(carried) == 1 else jnp.concatenate(carried, axis=1)
+
+
+def simulate(
+    circuit: Circuit, leaves: Sequence[Shaped[Array, "..."]], shifts: Sequence[Shift] = ()
+) -> tuple[Complex[Array, "dim columns"], tuple[int, ...]]:
+    """Final states of a circuit and of its shifted copies.
+
+    A copy shares every gate before its shifted one with the circuit itself: the circuit's state is carried
+    once, and a copy branches off where it begins to differ. Gates after that act on all copies at once, with
+    one matrix.
+
+    Args:
+        circuit: The circuit.
+        leaves: Values of its leaves, without a broadcasting axis.
+        shifts: The shifted copies.
+
+    Returns:
+        The states, that of the circuit itself first; and which shift each further column holds.
+    """
+    dtype = complex_dtype(leaves)
+    unitaries = _unitaries(circuit, leaves, shifts, dtype)
+    base = _initial(circuit, leaves, dtype)
+    branches: Array | None = None
+    columns: tuple[int, ...] = ()
+    for block in _blocks(circuit.gates):
+        unitary = _merge(block, circuit.gates, unitaries, dtype)
+        columns += unitary.columns
+        branches = _grow(unitary, base, branches, block.wires)
+        base = unitary.on(base, block.wires)
+    return (base if branches is None else jnp.concatenate([base, branches], axis=1)), columns
+
+
+def complex_dtype(leaves: Sequence[Shaped[Array, "..."]]) -> Any:
+    """The type of amplitudes: double precision where a leaf is, and where there is none JAX's default."""
+    inexact = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    if not inexact:
+        return jnp.zeros(0, complex).dtype
+    double = any(jnp.finfo(dtype).bits == 64 for dtype in inexact)
+    return jnp.dtype(jnp.complex128 if double else jnp.complex64)
+
+
+def _initial(circuit: Circuit, leaves: Sequence[Array], dtype: Any) -> Complex[Array, "dim 1"]:
+    dim = 2 ** len(circuit.wires)
+    if circuit.preparation is None:
+        return jnp.zeros((dim, 1), dtype).at[0, 0].set(1)
+    operator, slots = circuit.preparation
+    data = [leaves[slot] if isinstance(slot, int) else slot for slot in slots]
+    with library_numerics():
+        bound = pennylane().ops.functions.bind_new_parameters(operator, data)
+        return jnp.asarray(bound.state_vector(wire_order=list(circuit.wires))).reshape(dim, 1).astype(dtype)
