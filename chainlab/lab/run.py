@@ -152,10 +152,10 @@ def _drive(
                 ended=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 total_seconds=time.perf_counter() - began,
             )
-        report.write(record.folder)
     except BaseException as error:
         record.update(status="failed", error="".join(traceback.format_exception_only(error)).strip())
         raise
+    report.write(record.folder)
     return Run(record.folder, record.summary, interruption.exit_code if outcome.status == "interrupted" else 0)
 
 
