@@ -1,8 +1,12 @@
 """Benchmarks against peers: equal results first, then interleaved rounds under one thread cap."""
 
 import contextlib
+import dataclasses
+import importlib
+import importlib.util
 import json
 import os
+import pkgutil
 import platform
 import statistics
 import subprocess
@@ -253,3 +257,26 @@ def machine() -> dict[str, Any]:
         "jax": jax.__version__,
         "devices": [device.device_kind for device in jax.devices()],
     }
+
+
+def names() -> list[str]:
+    """The benchmarks that there are."""
+    package = importlib.import_module("chainlab.experiments.benchmarks")
+    modules = (importlib.util.find_spec(f"{package.__name__}.{info.name}") for info in pkgutil.iter_modules(package.__path__))
+    sources = ((spec.name.rpartition(".")[2], Path(spec.origin).read_text()) for spec in modules if spec and spec.origin)
+    return sorted(name for name, source in sources if "\ndef bench(" in source)
+
+
+def run(name: str, rounds: int | None = None) -> dict[str, Any]:
+    """Run a benchmark.
+
+    Args:
+        name: One of `names()`.
+        rounds: Interleaved rounds; the benchmark's own number when None.
+
+    Returns:
+        `bench`, `machine`, and `rows` with every field of `Row` and `met`.
+    """
+    module = importlib.import_module(f"chainlab.experiments.benchmarks.{name}")
+    rows: list[Row] = module.bench() if rounds is None else module.bench(rounds)
+    return {"bench": name, "machine": machine(), "rows": [{**dataclasses.asdict(row), "met": row.met} for row in rows]}
