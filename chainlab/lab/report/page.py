@@ -41,7 +41,7 @@ def write(folder: Path, path: Path | None = None) -> Path:
         curves=[(name, curves(name, splits)) for name, splits in run.curves.items()],
         panels=load_panels(folder),
         config=run.config.strip(),
-        provenance=list(_provenance(run)),
+        provenance=list(provenance(run)),
     )
     return save(page, path or folder / "report.html")
 
@@ -77,7 +77,7 @@ def render(template: str, **values: Any) -> str:
 
 @cache
 def _environment() -> "Environment":
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from jinja2 import Environment, FunctionLoader
     from markupsafe import Markup
 
     folder = files("chainlab.lab.report") / "templates"
@@ -86,7 +86,6 @@ def _environment() -> "Environment":
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        undefined=StrictUndefined,
     )
     environment.filters["cell"] = cell
     environment.filters["drawing"] = Markup  # matplotlib's own SVG, whose text it escaped
@@ -113,7 +112,7 @@ def cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | int) -> str:
     """A time span in words.
 
     Args:
@@ -153,7 +152,15 @@ def _tiles(summary: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     return [(name, show(summary[key])) for key, (name, show) in shown.items() if summary.get(key) is not None]
 
 
-def _provenance(run: RunFolder) -> Iterable[tuple[str, str]]:
+def provenance(run: RunFolder) -> Iterable[tuple[str, str]]:
+    """What a run's results depend on beside its config, in words.
+
+    Args:
+        run: The run.
+
+    Yields:
+        Names and values.
+    """
     summary = run.summary
     for key, name in (
         ("started", "Started"),
