@@ -7,16 +7,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
 from chainlab.errors import CheckpointError, UsageError
 
 
-def dotted(tree: PyTree) -> dict[str, Array]:
+def dotted(tree: PyTree) -> dict[str, Any]:
     """The leaves of a tree by dotted name.
 
     Args:
-        tree: A tree of arrays, such as parameters.
+        tree: A tree of arrays or their shapes, such as parameters.
 
     Returns:
         Leaves by name: keys, indices and attributes joined by dots.
@@ -29,7 +29,7 @@ def dotted(tree: PyTree) -> dict[str, Array]:
         >>> sorted(dotted({"layers": [{"weight": jnp.ones(2)}], "bias": jnp.zeros(1)}))
         ['bias', 'layers.0.weight']
     """
-    named: dict[str, Array] = {}
+    named: dict[str, Any] = {}
     for path, leaf in jax.tree.leaves_with_path(tree):
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         if name in named:

@@ -37,7 +37,7 @@ def write(folder: Path, path: Path | None = None) -> Path:
         summary=run.summary,
         many=len(run.seeds) > 1,
         tiles=_tiles(run.summary),
-        results=[(name, summarize(run.final[name]), run.final[name]) for name in sorted(run.final, key=_order)],
+        results=[(name, summarize(run.final[name]), run.final[name]) for name in sorted(run.final, key=order)],
         curves=[(name, curves(name, splits)) for name, splits in run.curves.items()],
         panels=load_panels(folder),
         config=run.config.strip(),
@@ -123,7 +123,7 @@ def duration(seconds: float | int) -> str:
 
     Example:
         >>> duration(4.21), duration(75), duration(7300)
-        ('4.2 s', '1 min 15 s', '2 h 2 min')
+        ('4.21 s', '1 min 15 s', '2 h 2 min')
     """
     if seconds < 60:
         return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.1f} s"
@@ -133,8 +133,15 @@ def duration(seconds: float | int) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def _order(metric: str) -> tuple[int, str]:
-    """Test results first, training metrics last."""
+def order(metric: str) -> tuple[int, str]:
+    """Key to sort metrics by: test results first, training metrics last.
+
+    Args:
+        metric: `split/name`.
+
+    Returns:
+        The key.
+    """
     split = metric.partition("/")[0]
     return {"test": 0, "validation": 1, "train": 3}.get(split, 2), metric
 
