@@ -63,6 +63,31 @@ class ExperimentName(click.ParamType[str]):
         return [*known, CompletionItem(incomplete, type="file")]
 
 
+class RunName(click.ParamType[str]):
+    """A run: its folder, a part of its name that no other run has, or `latest`."""
+
+    name = "run"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+        """Runs in `runs/`, the latest first."""
+        from pathlib import Path
+
+        from click.shell_completion import CompletionItem
+
+        folders = sorted((path.parent for path in Path("runs").glob("*/*/run.json")), key=lambda path: path.name)
+        return [CompletionItem(str(path)) for path in reversed(folders) if str(path).startswith(incomplete)]
+
+
+def run_argument(function: _Function) -> _Function:
+    """`RUN`: a run folder, a part of a run's name, or `latest`, as `run`."""
+    return click.argument("run", type=RunName())(function)
+
+
+def runs_argument(function: _Function) -> _Function:
+    """`RUN RUN...`: two runs or more, as `runs`."""
+    return click.argument("runs", type=RunName(), nargs=-1, required=True, metavar="RUN RUN...")(function)
+
+
 def config_argument(function: _Function) -> _Function:
     """`CONFIG`: a file or the name of a packaged config, as `config`."""
     return click.argument("config", type=ConfigName())(function)

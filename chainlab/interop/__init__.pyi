@@ -1,0 +1,5 @@
+from .linen import from_linen as from_linen
+from .nnx import from_nnx as from_nnx
+from .tensors import dotted as dotted
+from .tensors import load_tensors as load_tensors
+from .tensors import save_tensors as save_tensors

@@ -8,7 +8,7 @@ from typing import Any
 
 from chainlab.errors import UsageError
 from chainlab.lab.report.figure import SERIES, overlaid
-from chainlab.lab.report.page import render, save
+from chainlab.lab.report.page import order, render, save
 from chainlab.lab.report.statistics import Summary, summarize
 from chainlab.lab.runs import RunFolder
 
@@ -70,7 +70,7 @@ def compare(runs: Sequence[RunFolder]) -> Comparison:
     """
     if len(runs) < 2:
         raise UsageError(f"compare needs two runs or more, got {len(runs)}")
-    metrics = list(dict.fromkeys(name for run in runs for name in run.final))
+    metrics = sorted({name for run in runs for name in run.final}, key=order)
     results = [
         Result(name, [summarize(run.final[name]) if run.final.get(name) else None for run in runs]) for name in metrics
     ]

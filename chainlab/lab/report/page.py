@@ -37,11 +37,11 @@ def write(folder: Path, path: Path | None = None) -> Path:
         summary=run.summary,
         many=len(run.seeds) > 1,
         tiles=_tiles(run.summary),
-        results=[(name, summarize(run.final[name]), run.final[name]) for name in sorted(run.final, key=_order)],
+        results=[(name, summarize(run.final[name]), run.final[name]) for name in sorted(run.final, key=order)],
         curves=[(name, curves(name, splits)) for name, splits in run.curves.items()],
         panels=load_panels(folder),
         config=run.config.strip(),
-        provenance=list(_provenance(run)),
+        provenance=list(provenance(run)),
     )
     return save(page, path or folder / "report.html")
 
@@ -77,7 +77,7 @@ def render(template: str, **values: Any) -> str:
 
 @cache
 def _environment() -> "Environment":
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from jinja2 import Environment, FunctionLoader
     from markupsafe import Markup
 
     folder = files("chainlab.lab.report") / "templates"
@@ -86,7 +86,6 @@ def _environment() -> "Environment":
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        undefined=StrictUndefined,
     )
     environment.filters["cell"] = cell
     environment.filters["drawing"] = Markup  # matplotlib's own SVG, whose text it escaped
@@ -113,7 +112,7 @@ def cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | int) -> str:
     """A time span in words.
 
     Args:
@@ -124,7 +123,7 @@ def duration(seconds: float) -> str:
 
     Example:
         >>> duration(4.21), duration(75), duration(7300)
-        ('4.2 s', '1 min 15 s', '2 h 2 min')
+        ('4.21 s', '1 min 15 s', '2 h 2 min')
     """
     if seconds < 60:
         return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.1f} s"
@@ -134,8 +133,15 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def _order(metric: str) -> tuple[int, str]:
-    """Test results first, training metrics last."""
+def order(metric: str) -> tuple[int, str]:
+    """Key to sort metrics by: test results first, training metrics last.
+
+    Args:
+        metric: `split/name`.
+
+    Returns:
+        The key.
+    """
     split = metric.partition("/")[0]
     return {"test": 0, "validation": 1, "train": 3}.get(split, 2), metric
 
@@ -153,7 +159,15 @@ def _tiles(summary: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     return [(name, show(summary[key])) for key, (name, show) in shown.items() if summary.get(key) is not None]
 
 
-def _provenance(run: RunFolder) -> Iterable[tuple[str, str]]:
+def provenance(run: RunFolder) -> Iterable[tuple[str, str]]:
+    """What a run's results depend on beside its config, in words.
+
+    Args:
+        run: The run.
+
+    Yields:
+        Names and values.
+    """
     summary = run.summary
     for key, name in (
         ("started", "Started"),

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+
+import numpy as np
 
 from chainlab.errors import UsageError
 
@@ -54,5 +55,6 @@ def summarize(values: Sequence[float]) -> Summary:
     if len(values) > 1:
         from scipy.special import stdtrit
 
-        half_width = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / len(values) ** 0.5
-    return Summary(fmean(values), half_width, min(values), max(values))
+        error = np.std(values, ddof=1) / np.sqrt(len(values))
+        half_width = float(stdtrit(len(values) - 1, 0.975) * error)
+    return Summary(float(np.mean(values)), half_width, min(values), max(values))

@@ -1,0 +1,98 @@
+"""The verbs that read runs: report, compare, list, show."""
+
+import json
+
+import pytest
+
+from chainlab.cli.main import main
+
+
+@pytest.fixture
+def chainlab(capsys, monkeypatch, tmp_path):
+    """Run the command line in a folder of its own: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            main(list(map(str, arguments)))
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return run
+
+
+def test_report(chainlab, make_run, tmp_path):
+    folder = make_run()
+    code, out, _ = chainlab("report", "1a2b3c4d")
+    assert code == 0
+    assert (tmp_path / out.strip()).samefile(folder / "report.html")
+    code, out, _ = chainlab("report", folder, "--to", "x.html", "--json")
+    assert json.loads(out) == {"report": "x.html"}
+    assert (tmp_path / "x.html").is_file()
+    code, out, err = chainlab("report", "absent")
+    assert (code, out) == (2, "")
+    assert "no run of that name in runs/ (the latest: mlp/20261124-101500-1a2b3c4d)" in err
+
+
+def test_show(chainlab, make_run):
+    folder = make_run()
+    _, out, _ = chainlab("show", "latest")
+    for wanted in ("mlp/20261124-101500-1a2b3c4d: done", "<= 0.5", "met", "test/loss", "±", "git 0123abcd"):
+        assert wanted in out
+    _, out, _ = chainlab("show", "latest", "--json")
+    assert json.loads(out)["config_hash"] == "1a2b3c4d" * 8
+    _, out, _ = chainlab("show", "latest", "--config")
+    assert out == (folder / "config.yaml").read_text()
+
+
+def test_show_prints_brackets_as_they_are(chainlab, make_run):
+    make_run(command="chainlab run x model.hidden='[64, 64]'", final={"test/[bold]": [1.0]})
+    _, out, _ = chainlab("show", "latest")
+    assert "model.hidden='[64, 64]'" in out
+    assert "test/[bold]" in out
+
+
+def test_list(chainlab, make_run):
+    code, out, _ = chainlab("list")
+    assert code == 0
+    assert "none in runs/" in out
+    assert "mlp" in out
+    make_run("a")
+    make_run("b", claims=[{"metric": "m", "goal": ">= 1", "value": 0.0, "met": False}], status="failed")
+    _, out, _ = chainlab("list", "runs")
+    assert "experiments" not in out
+    (good,) = [line for line in out.splitlines() if line.startswith("mlp/a")]
+    (bad,) = [line for line in out.splitlines() if line.startswith("mlp/b")]
+    assert good.split()[1:6] == ["done", "1", "of", "1", "met"]
+    assert bad.split()[1:6] == ["failed", "0", "of", "1", "met"]
+    _, out, _ = chainlab("list", "--json")
+    found = json.loads(out)
+    assert sorted(found) == ["configs", "experiments", "runs"]
+    assert [run["name"] for run in found["runs"]] == ["mlp/a", "mlp/b"]
+
+
+def test_compare(chainlab, make_run, tmp_path):
+    make_run("a", config="model: {width: 64}\n")
+    make_run("b", config="model: {width: 128}\n", shift=0.5)
+    code, out, err = chainlab("compare", "mlp/a", "mlp/b", "--html", "c.html")
+    assert code == 0
+    assert "model.width" in out
+    assert "c.html" in err
+    assert (tmp_path / "c.html").is_file()
+    _, out, _ = chainlab("compare", "runs/mlp/a", "runs/mlp/b", "--json")
+    found = json.loads(out)
+    assert found["config"] == {"model.width": ["64", "128"]}
+    means = [value["mean"] for value in found["results"]["test/loss"]]
+    assert means[1] - means[0] == pytest.approx(0.5)
+    code, _, err = chainlab("compare", "mlp/a")
+    assert code == 2
+    assert "two runs or more" in err
+
+
+def test_they_need_neither_jax_nor_numpy_to_say_what_they_do(chainlab):
+    for verb in ("report", "show", "list", "compare"):
+        code, out, _ = chainlab(verb, "--help")
+        assert code == 0
+        assert "Examples:" in out
