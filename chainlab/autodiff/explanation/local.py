@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from chainlab.autodiff.explanation.program import INLINED, is_literal, program
+from chainlab.autodiff.explanation.program import INLINED, bind, is_literal, program
 from chainlab.autodiff.explanation.summary import flat, norm
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ def _structured(edge: "Edge", pullback: "Pullback") -> LocalDerivative | None:
     if source.shape == target.shape and (name in ELEMENTWISE or _pulls_elementwise(edge, pullback)):
         value = np.asarray(pullback(units(target, -1, 1.0))[edge.slot])
         return LocalDerivative("diagonal", value, norm(value), float(np.max(np.abs(flat(value)), initial=0.0)))
+    if name in ELEMENTWISE and len(source.shape) == len(target.shape):
+        return _broadcast(edge)
     if name in SELECTION:
         uses = np.real(flat(pullback(units(target, -1, 1.0))[edge.slot]))  # how often every element is copied
         return LocalDerivative("operator", None, float(np.sqrt(uses.sum())), float(np.sqrt(uses.max(initial=0.0))))
@@ -109,6 +111,21 @@ def _structured(edge: "Edge", pullback: "Pullback") -> LocalDerivative | None:
     if name == "dot_general":
         return _product(edge)
     return None
+
+
+def _broadcast(edge: "Edge") -> LocalDerivative:
+    """An elementwise operation that repeats an operand: its Jacobian's columns do not overlap."""
+    shape = edge.target.shape
+    operands = [jnp.broadcast_to(operand, shape) for operand in edge.operands]
+
+    def along(operand: Any) -> Any:
+        return bind(edge.equation, [*operands[: edge.position], operand, *operands[edge.position + 1 :]])[0]
+
+    result, vjp = jax.vjp(along, operands[edge.position])
+    derivative = np.abs(flat(vjp(jnp.ones_like(result))[0])).reshape(shape)
+    repeated = tuple(axis for axis, size in enumerate(edge.source.shape) if size == 1 and shape[axis] != 1)
+    columns = np.square(derivative).sum(axis=repeated)
+    return LocalDerivative("operator", None, float(np.sqrt(columns.sum())), float(np.sqrt(columns.max(initial=0.0))))
 
 
 def _product(edge: "Edge") -> LocalDerivative:

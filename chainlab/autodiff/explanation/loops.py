@@ -3,6 +3,7 @@
 A while loop whose trip count is known is a scan of its body, so that it has a reverse derivative.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -63,25 +64,20 @@ class Folded:
     carries: list[Any]
     iterations: dict[str, np.ndarray] = field(default_factory=dict)
 
+    @functools.cached_property
+    def _compiled(self) -> Any:
+        return jax.jit(functools.partial(_reverse, self.loop))
+
     def pull(self, cotangents: Sequence[Any]) -> list[Any]:
         """Contributions of every operand (None where it is not differentiable); fills the adjoints' statistics."""
         loop, n = self.loop, self.loop.n_consts
         consts, rows = list(self.operands[:n]), list(self.operands[n + loop.n_carry :])
         full = [_zeros(o) if c is None else c for o, c in zip(self.outputs, cotangents, strict=True)]
-        contributions, norms = jax.jit(_reverse, static_argnums=0)(
-            _Static(loop), consts, self.carries, rows, full[: loop.n_carry], full[loop.n_carry :]
-        )
+        contributions, norms = self._compiled(consts, self.carries, rows, full[: loop.n_carry], full[loop.n_carry :])
         for name, values in norms.items():
             if not isinstance(values, Tracer):  # its Jacobian is being taken, not its adjoint
                 self.iterations.setdefault(f"adjoint of carry {name}", np.asarray(values))
         return contributions
-
-
-class _Static:
-    """A loop as a static argument, compared by identity."""
-
-    def __init__(self, loop: Loop) -> None:
-        self.loop = loop
 
 
 def _zeros(value: Any) -> Any:
@@ -120,9 +116,8 @@ def run(loop: Loop, operands: Sequence[Any]) -> Folded:
 
 
 def _reverse(
-    static: _Static, consts: list[Any], carries: list[Any], rows: list[Any], last: list[Any], stacked: list[Any]
+    loop: Loop, consts: list[Any], carries: list[Any], rows: list[Any], last: list[Any], stacked: list[Any]
 ) -> Any:
-    loop = static.loop
     m = loop.n_carry
 
     def pick(values: Sequence[Any]) -> list[int]:
