@@ -125,8 +125,8 @@ def check(
     columns = 0
     if np.isfinite(exact_value) and not np.all(np.isfinite(working)):
         with float64():
-            search_findings = first.not_finite_measurements(exact, working)
-        findings += first.not_finite(arguments.values, exact, working, search_findings)
+            measurements = first.not_finite_measurements(exact_value, exact, working)
+        findings += first.not_finite(arguments.values, exact, working, measurements)
     if hessian is not None and np.all(np.isfinite(exact)):
         with float64():
             more, columns = second_order(hessian, arguments, derivative, rtol)
@@ -146,7 +146,7 @@ def check(
         findings += more
     notes = [*first.notes, *([f"{columns} Hessian columns or directions compared"] if columns else [])]
     return Report(
-        tuple([*first.findings, *findings]),
+        (*first.findings, *findings),
         arguments.size,
         first.differenced,
         tuple(first.unresolved),

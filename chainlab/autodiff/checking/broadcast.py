@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from chainlab.autodiff.checking.promote import inner
+from chainlab.autodiff.checking.promote import entries, inner
 
 _SAME = frozenset({"convert_element_type", "reshape", "squeeze", "expand_dims", "transpose", "copy", "mul", "neg"})
 """Primitives through which a leaf is followed: what they return has the leaf's own axes."""
@@ -43,10 +42,10 @@ def _follow(program: Jaxpr, origin: dict[Any, int], found: list[set[int]]) -> No
                 if not isinstance(variable, Literal) and variable in inside:
                     origin[outer] = inside[variable]
             continue
-        size = int(np.prod(equation.outvars[0].aval.shape))
+        size = entries(equation.outvars[0])
         if name == "broadcast_in_dim":
             atom, leaf = sources[0]
-            factor = size // max(int(np.prod(atom.aval.shape)), 1)
+            factor = size // max(entries(atom), 1)
             if factor > 1:
                 found[leaf].add(factor)
             else:

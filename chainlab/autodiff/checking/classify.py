@@ -22,6 +22,7 @@ class Evidence:
         wrong: Wrong coordinates, within the leaf.
         want: The measured gradient at `wrong`.
         flat: Whether the function is locally constant along each wrong coordinate.
+        jumps: Whether it moves further along any of them.
         kink: Whether each wrong coordinate sits at a kink.
         right: Coordinates that were differenced and are right, and not zero.
         known: Every differenced coordinate and its measured gradient.
@@ -35,6 +36,7 @@ class Evidence:
     wrong: np.ndarray
     want: np.ndarray
     flat: np.ndarray
+    jumps: bool
     kink: np.ndarray
     right: int
     known: dict[int, float]
@@ -56,6 +58,8 @@ def _constant(values: np.ndarray) -> float | None:
 
 def _surrogate(e: Evidence) -> Guess | None:
     if np.all(e.flat) and np.all(e.want == 0):
+        if not e.jumps:
+            return "wrong value", "the function does not depend on this leaf here, but a gradient is declared"
         return "surrogate", (
             "the function is a staircase here, so that its derivative is zero, and a custom rule declares another: "
             "pass reference= (the smooth function whose derivative is meant)"

@@ -1,7 +1,7 @@
 """The declared derivative: the program that autodiff writes, run at the working dtype and in float64."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
 from chainlab.autodiff.checking.arguments import Arguments
-from chainlab.autodiff.checking.programs import on_host, trace
+from chainlab.autodiff.checking.programs import host_constants, trace
 from chainlab.autodiff.checking.promote import equations, promote
 from chainlab.errors import UsageError
 
@@ -18,7 +18,7 @@ _BATCH = 64
 
 
 @contextlib.contextmanager
-def float64() -> Iterator[None]:
+def float64() -> Generator[None]:
     """Float64 on the CPU, whatever the session's settings, which are restored."""
     with (
         jax.enable_x64(True),
@@ -46,6 +46,7 @@ class Derivative:
     Attributes:
         program: The traced derivative, at the working dtype: of the leaves in reverse mode, of the leaves and
             a tangent in forward mode.
+        constants: Its constants in float64.
     """
 
     def __init__(self, scalar: Callable[[list[Any]], Any], arguments: Arguments, mode: str) -> None:
@@ -57,18 +58,19 @@ class Derivative:
             self.program = trace(lambda v, t: jax.jvp(scalar, (v,), (t,)), values, values)
             if any(e.primitive.name == "custom_lin" for e in equations(self.program.jaxpr)):
                 raise UsageError("a custom_vjp function has no forward mode: check it with mode='rev'")
-        run = promote(on_host(self.program))
+        program = self.program
+        self.constants = host_constants(program)
 
-        def reverse(point: Any) -> Any:
-            value, *gradient = run(*arguments.unflatten(point))
+        def reverse(constants: Any, point: Any) -> Any:
+            value, *gradient = promote(program, constants)(*arguments.unflatten(point))
             return value, pack(arguments, gradient)
 
-        def slope(point: Any, direction: Any) -> Any:
-            return run(*arguments.unflatten(point), *arguments.unflatten(direction))
+        def slope(constants: Any, point: Any, direction: Any) -> Any:
+            return promote(program, constants)(*arguments.unflatten(point), *arguments.unflatten(direction))
 
-        def forward(point: Any) -> Any:
+        def forward(constants: Any, point: Any) -> Any:
             def one(i: Any) -> Any:
-                return slope(point, jnp.zeros_like(point).at[i].set(1.0))
+                return slope(constants, point, jnp.zeros_like(point).at[i].set(1.0))
 
             values, slopes = jax.lax.map(one, jnp.arange(point.shape[0]), batch_size=min(_BATCH, arguments.size))
             return values[0], slopes
@@ -76,14 +78,14 @@ class Derivative:
         self._exact = jax.jit(reverse if mode == "rev" else forward)
         self._slope = jax.jit(slope)
 
-    def exact(self, point: np.ndarray) -> tuple[float, np.ndarray]:
-        """Value and gradient in float64; to be called inside `float64()`."""
-        value, gradient = self._exact(point)
+    def exact(self, point: np.ndarray, constants: list[Any] | None = None) -> tuple[float, np.ndarray]:
+        """Value and gradient in float64, with other constants if given; to be called inside `float64()`."""
+        value, gradient = self._exact(self.constants if constants is None else constants, point)
         return float(value), np.asarray(gradient)
 
     def slope(self, point: np.ndarray, direction: np.ndarray) -> float:
         """Directional derivative in float64, in forward mode; to be called inside `float64()`."""
-        return float(self._slope(point, direction)[1])
+        return float(self._slope(self.constants, point, direction)[1])
 
     def tangents(self, i: Any) -> list[Any]:
         """The `i`-th unit vector as leaves at the working dtype."""

@@ -33,7 +33,8 @@ class Slopes:
         right_error: Estimated error of `right`.
         left_error: Estimated error of `left`.
         finer: Estimates at every smaller step that contradict `central`, nan elsewhere.
-        flat: Whether every sample below some step equals the centre exactly while larger steps differ.
+        flat: Whether the samples of every small step equal the centre exactly, and not by rounding.
+        moves: Whether any sample differs from the centre.
     """
 
     central: np.ndarray
@@ -45,6 +46,7 @@ class Slopes:
     finer: np.ndarray
     finer_error: np.ndarray
     flat: np.ndarray
+    moves: np.ndarray
 
 
 def _tableau(first: np.ndarray, rounding: np.ndarray, base: float) -> tuple[np.ndarray, np.ndarray]:
@@ -121,5 +123,6 @@ def slopes(centre: np.ndarray, plus: np.ndarray, minus: np.ndarray, steps: np.nd
             left_error,
             np.where(contradicts, table, np.nan).reshape(shape),
             np.where(contradicts, error, np.inf).reshape(shape),
-            still.any(1) & ~equal.all(1) & ~rounded,
+            still.any(1) & ~rounded,
+            ~equal.all(1),
         )

@@ -17,7 +17,8 @@ class Verdict:
         want: The measured slope; at a kink the nearer of the two one-sided slopes.
         tolerance: Largest difference that would have been accepted.
         kink: The two one-sided slopes differ.
-        flat: The function doesn't move near the point, and jumps further away.
+        flat: The function doesn't move at all near the point.
+        jumps: It moves further away.
     """
 
     accepted: np.ndarray
@@ -26,6 +27,7 @@ class Verdict:
     tolerance: np.ndarray
     kink: np.ndarray
     flat: np.ndarray
+    jumps: np.ndarray
 
 
 def judge(got: np.ndarray, measured: Slopes, rtol: float, floor: np.ndarray, visible: float) -> Verdict:
@@ -72,4 +74,4 @@ def judge(got: np.ndarray, measured: Slopes, rtol: float, floor: np.ndarray, vis
     tolerance = np.where(edge, edge_tolerance, np.where(kink, margin, tolerance))
     accepted = np.where(edge, np.abs(got - side) <= edge_tolerance, accepted)
     sharp = np.where(edge, edge_tolerance, 10 * measured.error) <= np.maximum(0.3 * scale, visible)
-    return Verdict(accepted, sharp | kink | finer.any(1), want, tolerance, kink, measured.flat)
+    return Verdict(accepted, sharp | kink | finer.any(1), want, tolerance, kink, measured.flat, measured.moves)

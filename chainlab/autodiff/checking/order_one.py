@@ -19,6 +19,7 @@ from chainlab.autodiff.checking.report import Finding
 from chainlab.autodiff.checking.search import LEVELS, Found, Search
 
 _EPS = float(np.finfo(np.float64).eps)
+_FACTORS = (1.0, -1.0, 3.0, -3.0)
 _DEAD = 64  # zero coordinates of a leaf that are tried for jumps one by one
 
 
@@ -44,6 +45,7 @@ class FirstOrder:
     ) -> None:
         self.arguments, self.function, self.derivative, self.rtol = arguments, function, derivative, rtol
         self.lines = Lines(measured, arguments, 2 * LEVELS, lambda outputs: outputs[0])
+        self.own = measured is function
         self.spacing = max(_EPS, residual_spacing(measured))
         self.working_spacing = spacing(derivative.program)
         self.findings: list[Finding] = []
@@ -52,7 +54,7 @@ class FirstOrder:
         self.differenced = 0
         self.axes = expanded_axes(function)
 
-    def _search(self, point: np.ndarray, got: np.ndarray, blur: np.ndarray | None) -> Search:
+    def _search(self, point: np.ndarray, got: np.ndarray, value: float, blur: np.ndarray | None) -> Search:
         floor = np.zeros_like(got)
         for leaf in self.arguments.leaves:
             part = np.abs(got[leaf.start : leaf.stop])
@@ -65,7 +67,16 @@ class FirstOrder:
                 floor[leaf.start : leaf.stop] += np.minimum(2 * own, self.rtol * largest)
                 # What cancels at the working dtype cancels in float64 too, at its own epsilon.
                 floor[leaf.start : leaf.stop] += 16 * own * _EPS / self.working_spacing
-        return Search(self.lines, self.arguments, point, got, floor, spacing=self.spacing, rtol=self.rtol)
+        return Search(
+            self.lines,
+            self.arguments,
+            point,
+            got,
+            floor,
+            spacing=self.spacing,
+            rtol=self.rtol,
+            centre=value if self.own else None,
+        )
 
     def at_point(self, value: float, got: np.ndarray, working: np.ndarray) -> None:
         """Check at the arguments themselves.
@@ -78,7 +89,7 @@ class FirstOrder:
         if not np.isfinite(value):
             return
         blur = np.abs(working - got)
-        search = self._search(self.arguments.vector, got, blur)
+        search = self._search(self.arguments.vector, got, value, blur)
         if not np.isfinite(search.centre):
             self.notes.append("the function that is differenced is not finite here, so that nothing was compared")
             return
@@ -97,7 +108,7 @@ class FirstOrder:
         random = np.random.default_rng(1)
         point = self.arguments.vector
         scales = self.arguments.scales()
-        for number_, factor in zip(range(probes), (1.0, -1.0, 3.0, -3.0), strict=False):
+        for factor in _FACTORS[:probes]:
             if self.findings:
                 return
             jitter = random.integers(-32, 33, point.shape) / 64
@@ -111,11 +122,9 @@ class FirstOrder:
             value, got = self.derivative.exact(moved)
             if not (np.isfinite(value) and np.all(np.isfinite(got))):
                 continue
-            search = self._search(moved, got, None)
+            search = self._search(moved, got, value, None)
             if np.isfinite(search.centre):
-                where = (
-                    f" Not at the arguments but near them (point {number_ + 1}: the arguments times about {factor:g})."
-                )
+                where = f" Not at the arguments but near them (the arguments times about {factor:g})."
                 self._report(search, search.run(), where)
 
     def _report(self, search: Search, found: Found, where: str) -> set[int]:
@@ -140,6 +149,7 @@ class FirstOrder:
                 found.coordinates[wrong] - leaf.start,
                 verdict.want[wrong],
                 verdict.flat[wrong],
+                bool(verdict.jumps[wrong].any()),
                 verdict.kink[wrong],
                 int(right.sum()),
                 known[leaf.path],
@@ -212,9 +222,7 @@ class FirstOrder:
         eps = self.working_spacing
         if eps <= _EPS:
             return
-        allowed = rounding_tolerance(
-            lambda p: self.derivative.exact(p)[1], self.arguments, self.arguments.vector, got, value, eps
-        )
+        allowed = rounding_tolerance(self.derivative, self.arguments, self.arguments.vector, got, value, eps)
         with np.errstate(invalid="ignore"):
             wrong = np.flatnonzero(np.abs(working - got) > allowed)
         for i in wrong[np.argsort(-np.abs(working - got)[wrong] / allowed[wrong])].tolist():
@@ -235,10 +243,12 @@ class FirstOrder:
                 )
             )
 
-    def not_finite_measurements(self, got: np.ndarray, working: np.ndarray) -> dict[int, tuple[float, bool]]:
+    def not_finite_measurements(
+        self, value: float, got: np.ndarray, working: np.ndarray
+    ) -> dict[int, tuple[float, bool]]:
         """Differences where the gradient is not finite: slope, and whether it exists; inside `float64()`."""
         bad = np.flatnonzero(~np.isfinite(working))[:512]
-        search = self._search(self.arguments.vector, np.where(np.isfinite(got), got, 0.0), None)
+        search = self._search(self.arguments.vector, np.where(np.isfinite(got), got, 0.0), value, None)
         if not np.isfinite(search.centre):
             return {}
         found = search.coordinates(bad.tolist())

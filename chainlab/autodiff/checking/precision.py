@@ -1,7 +1,7 @@
 r"""Does the working dtype still give the gradient?
 
-The gradient at the working dtype is held against the same program in float64. Rounding the arguments alone
-already moves the gradient by about $\epsilon\, |H|\, |x|$, which no program can avoid; a finding needs an error
+The gradient at the working dtype is held against the same program in float64. Rounding the arguments and the
+constants of the program alone already moves the gradient by about $\epsilon\, |H|\, |x|$, which no program can avoid; a finding needs an error
 beyond that and beyond half of the digits of the dtype:
 
 $$|g_i - \hat g_i| > \sqrt\epsilon\, |g_i| + 64\, \epsilon\, (\max_j |g_j| + (|H| |x|)_i) + 4\, \epsilon\, |f| / s_i.$$
@@ -9,18 +9,20 @@ $$|g_i - \hat g_i| > \sqrt\epsilon\, |g_i| + 64\, \epsilon\, (\max_j |g_j| + (|H
 The last term is the slope below which the value itself, at this dtype, would not move over the scale $s_i$.
 """
 
-from collections.abc import Callable
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from chainlab.autodiff.checking.arguments import Arguments
+from chainlab.autodiff.checking.derivative import Derivative
 
 _PROBE = 2.0**-20
 _PROBES = 2
 
 
 def tolerance(
-    gradient: Callable[[np.ndarray], np.ndarray],
+    derivative: Derivative,
     arguments: Arguments,
     point: np.ndarray,
     exact: np.ndarray,
@@ -30,7 +32,7 @@ def tolerance(
     """Largest rounding error of each coordinate that is not held against the program.
 
     Args:
-        gradient: The gradient in float64.
+        derivative: The gradient.
         arguments: The differentiated leaves.
         point: Where.
         exact: The gradient there.
@@ -43,7 +45,13 @@ def tolerance(
     random = np.random.default_rng(0)
     moved = np.zeros_like(exact)
     for _ in range(_PROBES):
-        shifted = gradient(point * (1 + _PROBE * random.choice([-1.0, 1.0], point.shape)))
+
+        def nudge(value: Any) -> Any:
+            if not jnp.issubdtype(jnp.result_type(value), jnp.inexact):
+                return value
+            return value * (1 + _PROBE * random.choice([-1.0, 1.0], np.shape(value)))
+
+        shifted = derivative.exact(nudge(point), [nudge(c) for c in derivative.constants])[1]
         change = np.abs(shifted - exact) / _PROBE
         moved = np.maximum(moved, np.where(np.isfinite(change), change, 0.0))
     largest = np.zeros_like(exact)

@@ -9,10 +9,10 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 
 from chainlab.autodiff.checking.arguments import Arguments
-from chainlab.autodiff.checking.promote import equations, promote
+from chainlab.autodiff.checking.promote import entries, equations, promote, wide
 from chainlab.errors import UsageError
 
-_ROWS = 32  # lines in a compiled call, at most; fewer are padded
+_ROWS = 16  # lines in a compiled call, at most; fewer are padded
 _MEMORY = 2**25  # float64 values that the samples of a call may hold at once
 
 
@@ -75,18 +75,20 @@ def trace(function: Callable[..., Any], *inputs: Any) -> ClosedJaxpr:
     except ValueError as error:
         if "Reverse-mode differentiation does not work" in str(error):
             raise UsageError(
-                "jax.grad refuses a while_loop whose trip count is not static: check it with mode='fwd', or use lax.scan"
+                "jax.grad refuses a while_loop whose trip count is not static: "
+                "check it with mode='fwd', or use lax.scan"
             ) from error
         raise
 
 
-def on_host(program: ClosedJaxpr) -> ClosedJaxpr:
-    """The program with its constants as host arrays, so that float64 runs where it is supported."""
-    constants = [
-        c if jnp.issubdtype(getattr(c, "dtype", np.float32), jax.dtypes.extended) else np.asarray(c)
-        for c in program.consts
-    ]
-    return ClosedJaxpr(program.jaxpr, constants)
+def host_constants(program: ClosedJaxpr) -> list[Any]:
+    """The constants of a program on the host in float64, where it is supported; keys stay as they are."""
+    keys = jax.dtypes.extended
+    return [c if jnp.issubdtype(jnp.result_type(c), keys) else _wide(np.asarray(c)) for c in program.consts]
+
+
+def _wide(value: np.ndarray) -> np.ndarray:
+    return value.astype(wide(value.dtype))
 
 
 def _batched(program: ClosedJaxpr, points: int) -> int | None:
@@ -94,7 +96,7 @@ def _batched(program: ClosedJaxpr, points: int) -> int | None:
     names = {e.primitive.name for e in equations(program.jaxpr)}
     if names & {"pure_callback", "io_callback", "ffi_call"}:
         return None
-    size = sum(int(np.prod(v.aval.shape)) for e in equations(program.jaxpr) for v in e.outvars) + 1
+    size = sum(entries(v) for e in equations(program.jaxpr) for v in e.outvars) + 1
     return int(np.clip(_MEMORY // size, 1, points))
 
 
@@ -107,20 +109,17 @@ class Lines:
 
     def __init__(self, program: ClosedJaxpr, arguments: Arguments, samples: int, pack: Callable[..., Any]) -> None:
         self.samples = samples
-        run = promote(on_host(program))
+        self._constants = host_constants(program)
         batch = _batched(program, _ROWS * samples)
         self._rows = min(_ROWS, arguments.size, max(1, (batch or 1) // samples))
 
-        def value(point: Any) -> Any:
-            return pack(run(*arguments.unflatten(point)))
-
-        def sample(point: Any, base: Any, starts: Any, stops: Any, times: Any) -> Any:
+        def sample(constants: Any, point: Any, base: Any, starts: Any, stops: Any, times: Any) -> Any:
             place = jnp.arange(point.shape[0])
 
             def one(row: Any) -> Any:
                 start, stop, time = row
                 direction = jnp.where((place >= start) & (place < stop), base, jnp.zeros_like(base))
-                return value(point + time * direction)
+                return pack(promote(program, constants)(*arguments.unflatten(point + time * direction)))
 
             rows = (jnp.repeat(starts, samples), jnp.repeat(stops, samples), times.reshape(-1))
             flat = jax.lax.map(one, rows, batch_size=batch and min(batch, self._rows * samples))
@@ -141,6 +140,6 @@ class Lines:
                 some = times[second : second + self.samples]
                 some = np.concatenate([some, np.zeros(self.samples - len(some))])
                 grid = np.broadcast_to(some, (self._rows, self.samples))
-                columns.append(np.asarray(self._sample(point, base, padded[:, 0], padded[:, 1], grid)))
+                columns.append(np.asarray(self._sample(self._constants, point, base, padded[:, 0], padded[:, 1], grid)))
             rows.append(np.concatenate(columns, 1)[: len(part), : len(times)])
         return np.concatenate(rows)

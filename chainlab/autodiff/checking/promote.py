@@ -72,6 +72,11 @@ def equations(program: Jaxpr) -> Iterator[Any]:
                     yield from equations(item)
 
 
+def entries(atom: Any) -> int:
+    """Number of entries of a variable."""
+    return int(np.prod(getattr(atom.aval, "shape", ()), dtype=int))
+
+
 def spacing(program: ClosedJaxpr) -> float:
     """Machine epsilon of the narrowest float that a program computes with."""
     found = {v.aval.dtype for v in program.jaxpr.invars if hasattr(v.aval, "dtype")}
@@ -146,13 +151,14 @@ def _run(program: Jaxpr, constants: Sequence[Any], arguments: Sequence[Any]) -> 
     return [read(atom) for atom in program.outvars]
 
 
-def promote(program: ClosedJaxpr) -> Callable[..., list[Any]]:
+def promote(program: ClosedJaxpr, constants: Sequence[Any] | None = None) -> Callable[..., list[Any]]:
     """A traced program as a function in which every float is a float64.
 
     Must be called where float64 is enabled (`jax.enable_x64(True)`); it can be jitted and vmapped there.
 
     Args:
         program: What `jax.make_jaxpr` returned.
+        constants: Values in place of the program's own constants.
 
     Returns:
         A function of the program's flat inputs, widened by `widen`, to its flat outputs, widened.
@@ -166,6 +172,6 @@ def promote(program: ClosedJaxpr) -> Callable[..., list[Any]]:
     """
 
     def promoted(*arguments: Any) -> list[Any]:
-        return _run(program.jaxpr, program.consts, arguments)
+        return _run(program.jaxpr, program.consts if constants is None else constants, arguments)
 
     return promoted

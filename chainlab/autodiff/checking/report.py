@@ -82,8 +82,9 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data."""
-        data = {"ok": self.ok, **asdict(self)}
-        for finding in data["findings"]:
+        data: dict[str, Any] = {"ok": self.ok, **asdict(self)}
+        findings: list[dict[str, Any]] = data["findings"]
+        for finding in findings:
             for name in ("got", "want"):
                 if isinstance(finding[name], complex):
                     finding[name] = [finding[name].real, finding[name].imag]

@@ -1,5 +1,6 @@
 """Find the coordinates where a declared gradient is wrong, without differencing all of a large leaf."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,14 +50,16 @@ class Search:
         *,
         spacing: float,
         rtol: float,
-        seed: int = 0,
+        centre: float | None,
     ) -> None:
         self.lines, self.arguments = lines, arguments
         self.point, self.got, self.floor = point, got, floor
         self.scales = arguments.scales()
         self.spacing, self.rtol = spacing, rtol
-        self.random = np.random.default_rng(seed)
-        self.centre = float(lines(point, self.scales, [(0, 1)], np.zeros(1))[0, 0])
+        self.random = np.random.default_rng(0)
+        if centre is None:
+            centre = float(lines(point, self.scales, [(0, 1)], np.zeros(1))[0, 0])
+        self.centre = centre
 
     def _measure(self, ranges: Sequence[tuple[int, int]], base: np.ndarray, levels: Sequence[int], stretch: float):
         steps = stretch * RATIO ** -np.asarray(levels, float)
@@ -69,18 +72,31 @@ class Search:
         noise = 2 * self.spacing * largest + 2e-16 * np.where(np.isfinite(rounding), rounding, 0.0)
         return slopes(np.full(len(ranges), self.centre), values[:, 0::2], values[:, 1::2], steps, noise)
 
-    def judge(self, ranges: Sequence[tuple[int, int]], base: np.ndarray, rtol: float) -> tuple[np.ndarray, Verdict]:
-        """Declared slopes along the ranges of a base direction, and the verdicts, in the scale of the base."""
+    def judge(
+        self, ranges: Sequence[tuple[int, int]], base: np.ndarray, rtol: float, *, final: bool
+    ) -> tuple[np.ndarray, Verdict]:
+        """Declared slopes along the ranges of a base direction, and the verdicts, in the scale of the base.
+
+        Args:
+            ranges: Ranges of coordinates.
+            base: Direction.
+            rtol: Relative tolerance.
+            final: Whether a slope that is found wrong must be found wrong on three ladders of steps; a block on
+                the way to its coordinates needs one.
+
+        Returns:
+            The declared slopes and the verdicts.
+        """
         got = np.array([self.got[a:b] @ base[a:b] for a, b in ranges])
         visible = 1e-8 * abs(self.centre)
         floor = np.array([np.sqrt(np.sum((self.floor[a:b] * base[a:b]) ** 2)) for a, b in ranges])
         verdict = judge(got, self._measure(ranges, base, _QUICK, 1.0), rtol, floor, visible)
-        again = np.flatnonzero(~(verdict.accepted & verdict.sharp))
+        again = np.flatnonzero(~verdict.sharp | (~verdict.accepted & final))
         if len(again):
             some = [ranges[i] for i in again]
             second = judge(got[again], self._measure(some, base, _FULL, 1.0), rtol, floor[again], visible)
             wrong = np.flatnonzero(~second.accepted)
-            if len(wrong):  # a mistake has to show on another ladder too
+            if len(wrong) and final:  # a mistake has to show on another ladder too
                 worst = [some[i] for i in wrong]
                 third = judge(
                     got[again][wrong], self._measure(worst, base, _FULL, 0.6), rtol, floor[again][wrong], visible
@@ -90,17 +106,27 @@ class Search:
                 )
                 second.accepted[wrong] = ~agree
                 second.sharp[wrong] &= agree
-            for name in ("accepted", "sharp", "want", "tolerance", "kink", "flat"):
+            for name in ("accepted", "sharp", "want", "tolerance", "kink", "flat", "jumps"):
                 getattr(verdict, name)[again] = getattr(second, name)
         return got, verdict
 
     def coordinates(self, coordinates: Sequence[int]) -> Found:
         """Difference single coordinates."""
+        if not len(coordinates):
+            nothing = np.zeros(0)
+            none = np.zeros(0, bool)
+            return Found(np.zeros(0, int), nothing, Verdict(none, none, nothing, nothing, none, none, none))
         ranges = [(int(i), int(i) + 1) for i in coordinates]
         scale = self.scales[np.asarray(coordinates, int)]
-        got, verdict = self.judge(ranges, self.scales, self.rtol)
+        got, verdict = self.judge(ranges, self.scales, self.rtol, final=True)
         scaled = Verdict(
-            verdict.accepted, verdict.sharp, verdict.want / scale, verdict.tolerance / scale, verdict.kink, verdict.flat
+            verdict.accepted,
+            verdict.sharp,
+            verdict.want / scale,
+            verdict.tolerance / scale,
+            verdict.kink,
+            verdict.flat,
+            verdict.jumps,
         )
         return Found(np.asarray(coordinates, int), got / scale, scaled)
 
@@ -120,18 +146,18 @@ class Search:
         suspects: set[int] = set()
         for base in self._directions(leaf):
             cuts = np.unique(np.linspace(leaf.start, leaf.stop, _BLOCKS + 1).astype(int))
-            frontier = list(zip(cuts[:-1], cuts[1:], strict=True))
+            frontier = list(itertools.pairwise(cuts))
             while frontier:
-                got, verdict = self.judge(frontier, base, self.rtol / 10)
+                got, verdict = self.judge(frontier, base, self.rtol / 10, final=False)
                 excess = np.abs(got - verdict.want) / np.maximum(verdict.tolerance, 1e-300)
                 order = [i for i in np.argsort(-excess) if not verdict.accepted[i]][:_FRONTIER]
-                failing = [frontier[i] for i in order]
+                failing = [frontier[int(i)] for i in order]
                 suspects.update(a for a, b in failing if b - a == 1)
                 frontier = []
                 for a, b in failing:
                     if b - a > 1:
                         inner = np.unique(np.linspace(a, b, _CHILDREN + 1).astype(int))
-                        frontier += list(zip(inner[:-1], inner[1:], strict=True))
+                        frontier += list(itertools.pairwise(inner))
         return sorted(suspects)
 
     def candidates(self) -> list[int]:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
@@ -12,7 +11,7 @@ from chainlab.autodiff.checking.arguments import Arguments
 from chainlab.autodiff.checking.derivative import Derivative, pack
 from chainlab.autodiff.checking.differences import RATIO, slopes
 from chainlab.autodiff.checking.judge import judge
-from chainlab.autodiff.checking.programs import Lines, on_host, trace
+from chainlab.autodiff.checking.programs import Lines, host_constants, trace
 from chainlab.autodiff.checking.promote import promote, residual_spacing
 from chainlab.autodiff.checking.report import Finding
 from chainlab.autodiff.checking.search import LEVELS
@@ -45,10 +44,12 @@ def second_order(
         The mistakes, and how many columns or directions were compared.
     """
     lines = Lines(derivative.program, arguments, 2 * LEVELS, lambda outputs: pack(arguments, outputs[1:]))
-    run = promote(on_host(program))
-    product = jax.jit(
-        lambda point, tangent: pack(arguments, run(*arguments.unflatten(point), *arguments.unflatten(tangent)))
-    )
+    constants = host_constants(program)
+
+    def product(constants: Any, point: Any, tangent: Any) -> Any:
+        return pack(arguments, promote(program, constants)(*arguments.unflatten(point), *arguments.unflatten(tangent)))
+
+    product = jax.jit(product)
     point, scales, size = arguments.vector, arguments.scales(), arguments.size
     random = np.random.default_rng(0)
     if size <= _EVERY:
@@ -66,7 +67,7 @@ def second_order(
     for start, stop in dict.fromkeys(ranges):
         values = lines(point, base, [(start, stop)], times)[0].T
         tangent = np.where((np.arange(size) >= start) & (np.arange(size) < stop), base, 0.0)
-        got = np.asarray(product(jnp.asarray(point), jnp.asarray(tangent)))
+        got = np.asarray(product(constants, point, tangent))
         largest = np.nanmax(np.abs(values), axis=1, initial=1e-300)
         measured = slopes(centre, values[:, 0::2], values[:, 1::2], steps, 2 * spacing * largest)
         floor = np.full(size, 64 * spacing * np.nanmax(np.abs(got), initial=0.0) + 4 * spacing * np.max(np.abs(centre)))

@@ -128,6 +128,7 @@ def check_estimator(
     count, mean, square = 0, np.zeros(size), np.zeros(size)
     sampling = 0.0
     rejected, detectable = np.zeros(size, bool), np.full(size, np.inf)
+    deviation, critical = np.full(size, np.inf), 0.0
     for look in looks:
         while count < look:
             key, now = jax.random.split(key)
@@ -146,12 +147,12 @@ def check_estimator(
         deviation = np.sqrt(square / (count - 1) / count) + 2e-7 * scale
         p = 2 * stats.t.sf((np.abs(mean) - margin) / deviation, count - 1)
         rejected = _holm(np.minimum(p, 1.0), level)
-        reach = stats.t.isf(level / size / 2, count - 1) + _POWER
-        detectable = (margin + reach * deviation) / scale
+        critical = float(stats.t.isf(level / size / 2, count - 1))
+        detectable = (margin + (critical + _POWER) * deviation) / scale
         if (rejected.any() and count >= _SETTLED) or np.all(detectable <= detect):
             break
     variance = square / (count - 1)
-    interval = margin + (reach - _POWER) * deviation
+    interval = margin + critical * deviation
     findings = _findings(arguments, exact, mean, interval, rejected, count)
     each = sampling / max(count - chunk, 1)
     return findings, _estimation(arguments, count, began, each, mean, variance, scale, detectable)
