@@ -111,7 +111,15 @@ def check(
     if not np.isfinite(value):
         place = origin(function, arguments.values)
         findings.append(
-            Finding("non-finite", "output", (), value, float("nan"), 0.0, f"the function itself is {value}: {place}")
+            Finding(
+                "non-finite",
+                "output",
+                (),
+                value,
+                float("nan"),
+                0.0,
+                f"the function itself is {value}" + (f": it appears first in {place}" if place else ""),
+            )
         )
     with float64():
         exact_value, exact = derivative.exact(arguments.vector)

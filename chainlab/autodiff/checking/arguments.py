@@ -141,17 +141,25 @@ class Arguments:
             values.append(part.reshape(leaf.shape))
         return values
 
-    def scales(self) -> np.ndarray:
-        """A power of two for each coordinate, about its size or its leaf's: the natural length of a step.
-
-        Powers of two keep `x + step` free of rounding for points that a narrower float can hold.
-        """
-        scale = np.ones(self.size)
+    def spans(self) -> np.ndarray:
+        """How far each coordinate may be expected to move: its size or its leaf's, whichever is larger."""
+        span = np.ones(self.size)
         for leaf in self.leaves:
             part = np.abs(self.vector[leaf.start : leaf.stop])
             typical = np.sqrt(np.mean((part / (part.max() or 1.0)) ** 2)) * part.max()
-            scale[leaf.start : leaf.stop] = np.maximum(part, typical if typical > 0 else 1.0)
-        return 2.0 ** np.round(np.log2(np.maximum(scale, 1e-300)))
+            span[leaf.start : leaf.stop] = np.maximum(part, typical if typical > 0 else 1.0)
+        return span
+
+    def scales(self) -> np.ndarray:
+        """A power of two for each coordinate, about its size: the natural length of a step.
+
+        The size of the coordinate itself, since a function may have structure at that size (`sin(x / 1e-8)` at
+        1e-8); the leaf's for a coordinate that is zero. Powers of two keep `x + step` free of rounding for points
+        that a narrower float can hold.
+        """
+        span = self.spans()
+        own = np.where(self.vector == 0, span, np.maximum(np.abs(self.vector), 1e-15 * span))
+        return 2.0 ** np.round(np.log2(np.maximum(own, 1e-300)))
 
     def leaf_of(self, coordinate: int) -> Leaf:
         """The leaf that a coordinate belongs to."""

@@ -6,8 +6,11 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from chainlab.autodiff.checking.promote import entries, inner
 
-_SAME = frozenset({"convert_element_type", "reshape", "squeeze", "expand_dims", "transpose", "copy", "mul", "neg"})
-"""Primitives through which a leaf is followed: what they return has the leaf's own axes."""
+_SAME = frozenset({"convert_element_type", "reshape", "squeeze", "expand_dims", "transpose", "copy", "neg"})
+"""Primitives through which a leaf is followed: what they return is the leaf's own entries."""
+
+_STRETCH = frozenset({"broadcast_in_dim", "add", "add_any", "sub", "mul", "div", "max", "min", "pow", "select_n"})
+"""Primitives that may stretch an operand over the axes of another."""
 
 
 def expanded_axes(program: ClosedJaxpr) -> list[tuple[int, ...]]:
@@ -43,12 +46,9 @@ def _follow(program: Jaxpr, origin: dict[Any, int], found: list[set[int]]) -> No
                     origin[outer] = inside[variable]
             continue
         size = entries(equation.outvars[0])
-        if name == "broadcast_in_dim":
-            atom, leaf = sources[0]
+        for atom, leaf in sources:
             factor = size // max(entries(atom), 1)
-            if factor > 1:
+            if name in _STRETCH and factor > 1:
                 found[leaf].add(factor)
-            else:
+            elif name in _SAME or name == "broadcast_in_dim" or (name == "mul" and len(sources) == 1):
                 origin[equation.outvars[0]] = leaf
-        elif name in _SAME and len(sources) == 1:
-            origin[equation.outvars[0]] = sources[0][1]

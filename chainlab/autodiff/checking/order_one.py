@@ -196,7 +196,7 @@ class FirstOrder:
             own = [i for i in range(leaf.start, leaf.stop) if i in zero][:_DEAD]
             if not own:
                 continue
-            base = search.scales * search.random.choice([-1.0, 1.0], search.scales.shape)
+            base = self.arguments.spans() * search.random.choice([-1.0, 1.0], search.scales.shape)
             ranges = [(i, i + 1) for i in own]
             if not np.any(search.got[leaf.start : leaf.stop]):
                 ranges.append((leaf.start, leaf.stop))

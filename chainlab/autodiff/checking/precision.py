@@ -1,7 +1,7 @@
 r"""Does the working dtype still give the gradient?
 
-The gradient at the working dtype is held against the same program in float64. Rounding the arguments and the
-constants of the program alone already moves the gradient by about $\epsilon\, |H|\, |x|$, which no program can avoid; a finding needs an error
+The gradient at the working dtype is held against the same program in float64. Rounding the
+arguments and constants alone already moves it by about $\epsilon\, |H|\, |x|$; a finding needs an error
 beyond that and beyond half of the digits of the dtype:
 
 $$|g_i - \hat g_i| > \sqrt\epsilon\, |g_i| + 64\, \epsilon\, (\max_j |g_j| + (|H| |x|)_i) + 4\, \epsilon\, |f| / s_i.$$
@@ -58,5 +58,5 @@ def tolerance(
     for leaf in arguments.leaves:
         part = np.abs(exact[leaf.start : leaf.stop])
         largest[leaf.start : leaf.stop] = np.max(part, where=np.isfinite(part), initial=0.0)
-    unseen = 4 * spacing * abs(value) / arguments.scales()
+    unseen = 4 * spacing * abs(value) / arguments.spans()
     return np.sqrt(spacing) * np.abs(exact) + 64 * spacing * (largest + moved) + unseen + 1e-30

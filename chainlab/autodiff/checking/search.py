@@ -88,7 +88,7 @@ class Search:
             The declared slopes and the verdicts.
         """
         got = np.array([self.got[a:b] @ base[a:b] for a, b in ranges])
-        visible = 1e-8 * abs(self.centre)
+        visible = 1e-6 * abs(self.centre)
         floor = np.array([np.sqrt(np.sum((self.floor[a:b] * base[a:b]) ** 2)) for a, b in ranges])
         verdict = judge(got, self._measure(ranges, base, _QUICK, 1.0), rtol, floor, visible)
         again = np.flatnonzero(~verdict.sharp | (~verdict.accepted & final))
@@ -150,8 +150,8 @@ class Search:
             while frontier:
                 got, verdict = self.judge(frontier, base, self.rtol / 10, final=False)
                 excess = np.abs(got - verdict.want) / np.maximum(verdict.tolerance, 1e-300)
-                order = [i for i in np.argsort(-excess) if not verdict.accepted[i]][:_FRONTIER]
-                failing = [frontier[int(i)] for i in order]
+                order: list[int] = np.argsort(-excess).tolist()
+                failing = [frontier[i] for i in order if not verdict.accepted[i]][:_FRONTIER]
                 suspects.update(a for a, b in failing if b - a == 1)
                 frontier = []
                 for a, b in failing:

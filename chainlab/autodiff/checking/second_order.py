@@ -71,7 +71,7 @@ def second_order(
         largest = np.nanmax(np.abs(values), axis=1, initial=1e-300)
         measured = slopes(centre, values[:, 0::2], values[:, 1::2], steps, 2 * spacing * largest)
         floor = np.full(size, 64 * spacing * np.nanmax(np.abs(got), initial=0.0) + 4 * spacing * np.max(np.abs(centre)))
-        verdict = judge(got, measured, rtol, floor, 1e-8 * float(np.max(np.abs(centre))))
+        verdict = judge(got, measured, rtol, floor, 1e-6 * float(np.max(np.abs(centre))))
         for i in np.flatnonzero(~verdict.accepted | ~np.isfinite(got)).tolist():
             if i in found:
                 continue
