@@ -14,7 +14,7 @@ from chainlab.autodiff.checking.derivative import Derivative
 from chainlab.autodiff.checking.nonfinite import origin
 from chainlab.autodiff.checking.precision import tolerance as rounding_tolerance
 from chainlab.autodiff.checking.programs import Lines
-from chainlab.autodiff.checking.promote import residual_spacing, spacing
+from chainlab.autodiff.checking.promote import literal_spacing, residual_spacing, spacing
 from chainlab.autodiff.checking.report import Finding
 from chainlab.autodiff.checking.search import LEVELS, Found, Search
 
@@ -43,7 +43,9 @@ class FirstOrder:
     def __init__(
         self, arguments: Arguments, function: ClosedJaxpr, measured: ClosedJaxpr, derivative: Derivative, rtol: float
     ) -> None:
-        self.arguments, self.function, self.derivative, self.rtol = arguments, function, derivative, rtol
+        self.arguments, self.function, self.derivative = arguments, function, derivative
+        narrowest = max(literal_spacing(measured), literal_spacing(derivative.program))
+        self.rtol = max(rtol, 2 * narrowest)
         self.lines = Lines(measured, arguments, 2 * LEVELS, lambda outputs: outputs[0])
         self.own = measured is function
         self.spacing = max(_EPS, residual_spacing(measured))

@@ -26,6 +26,9 @@ _INLINE = {
 }
 """Primitives that only wrap a program, and the parameter that holds it."""
 
+_FEW_BITS = 6
+"""Literals with a mantissa up to this long are taken to be meant as written."""
+
 _OPAQUE = frozenset({"pallas_call", "shard_map", "pure_callback", "io_callback", "ffi_call", "random_gamma"})
 """Primitives whose result depends on the dtype they were traced at: they run at that dtype."""
 
@@ -83,6 +86,22 @@ def spacing(program: ClosedJaxpr) -> float:
     found |= {v.aval.dtype for e in equations(program.jaxpr) for v in e.outvars if hasattr(v.aval, "dtype")}
     floats = [d for d in found if jnp.issubdtype(d, jnp.inexact)]
     return max((float(jnp.finfo(d).eps) for d in floats), default=float(jnp.finfo(jnp.float32).eps))
+
+
+def literal_spacing(program: ClosedJaxpr) -> float:
+    """Machine epsilon of the narrowest float in which the program writes a number with many digits.
+
+    Such a number (2 / sqrt(pi) in float16) was rounded before the program was widened, so that the widened
+    program is that much off; 0.5 or 3 were not.
+    """
+    eps = 0.0
+    for equation in equations(program.jaxpr):
+        for atom in equation.invars:
+            if isinstance(atom, Literal) and jnp.issubdtype(atom.aval.dtype, jnp.floating):
+                value = abs(float(np.asarray(atom.val)))
+                few_bits = not 0 < value < np.inf or (np.frexp(value)[0] * 2**_FEW_BITS).is_integer()
+                eps = eps if few_bits else max(eps, float(jnp.finfo(atom.aval.dtype).eps))
+    return eps
 
 
 def residual_spacing(program: ClosedJaxpr) -> float:
