@@ -1,8 +1,6 @@
 from .checking.api import check as check
 from .checking.report import Finding as Finding
 from .checking.report import Report as Report
-from .explanation.explainer import explain as explain
-from .explanation.graph import Explanation as Explanation
 from .estimators.comparison import Comparison as Comparison
 from .estimators.comparison import compare as compare
 from .estimators.forward_mode import forward as forward
@@ -14,5 +12,7 @@ from .estimators.sampling import Sampling as Sampling
 from .estimators.sampling import score_function as score_function
 from .estimators.sampling import straight_through as straight_through
 from .estimators.sampling import surrogate as surrogate
+from .explanation.explainer import explain as explain
+from .explanation.graph import Explanation as Explanation
 from .rules import accumulate as accumulate
 from .rules import backprop as backprop
