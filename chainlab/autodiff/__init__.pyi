@@ -4,8 +4,6 @@ from .checking.report import Report as Report
 from .diagnosis.diagnoser import Diagnosis as Diagnosis
 from .diagnosis.diagnoser import diagnose as diagnose
 from .diagnosis.taps import tap as tap
-from .explanation.explainer import explain as explain
-from .explanation.graph import Explanation as Explanation
 from .estimators.comparison import Comparison as Comparison
 from .estimators.comparison import compare as compare
 from .estimators.forward_mode import forward as forward
@@ -17,5 +15,7 @@ from .estimators.sampling import Sampling as Sampling
 from .estimators.sampling import score_function as score_function
 from .estimators.sampling import straight_through as straight_through
 from .estimators.sampling import surrogate as surrogate
+from .explanation.explainer import explain as explain
+from .explanation.graph import Explanation as Explanation
 from .rules import accumulate as accumulate
 from .rules import backprop as backprop

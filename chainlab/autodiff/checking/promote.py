@@ -97,10 +97,10 @@ def literal_spacing(program: ClosedJaxpr) -> float:
     eps = 0.0
     for equation in equations(program.jaxpr):
         for atom in equation.invars:
-            if isinstance(atom, Literal) and jnp.issubdtype(atom.aval.dtype, jnp.floating):
+            if isinstance(atom, Literal) and jnp.issubdtype(jnp.result_type(atom.val), jnp.floating):
                 value = abs(float(np.asarray(atom.val)))
                 few_bits = not 0 < value < np.inf or (np.frexp(value)[0] * 2**_FEW_BITS).is_integer()
-                eps = eps if few_bits else max(eps, float(jnp.finfo(atom.aval.dtype).eps))
+                eps = eps if few_bits else max(eps, float(jnp.finfo(jnp.result_type(atom.val)).eps))
     return eps
 
 

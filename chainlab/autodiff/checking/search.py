@@ -93,11 +93,11 @@ class Search:
         verdict = judge(got, self._measure(ranges, base, _QUICK, 1.0), rtol, floor, visible)
         again = np.flatnonzero(~verdict.sharp | (~verdict.accepted & final))
         if len(again):
-            some = [ranges[i] for i in again]
+            some = [ranges[i] for i in again.tolist()]
             second = judge(got[again], self._measure(some, base, _FULL, 1.0), rtol, floor[again], visible)
             wrong = np.flatnonzero(~second.accepted)
             if len(wrong) and final:  # a mistake has to show on another ladder too
-                worst = [some[i] for i in wrong]
+                worst = [some[i] for i in wrong.tolist()]
                 third = judge(
                     got[again][wrong], self._measure(worst, base, _FULL, 0.6), rtol, floor[again][wrong], visible
                 )

@@ -148,8 +148,8 @@ def compare(
     if samples < 2:
         raise UsageError(f"compare needs samples >= 2 to measure a variance, got {samples}")
     if exact is None:
-        value = [objective(params, batch, k)[0] for k in jax.random.split(key, 2)]
-        if not bool(jnp.allclose(*value)):
+        first, second = (objective(params, batch, k)[0] for k in jax.random.split(key))
+        if not bool(jnp.allclose(first, second)):
             raise UsageError("the objective depends on its key: pass exact=, an objective that is its expectation")
         exact = objective
     truth = np.asarray(ravel_pytree(backprop(exact)(params, batch, key)[1])[0], np.float64)
@@ -176,6 +176,11 @@ def _unique(rules: Sequence[Rule]) -> dict[str, Rule]:
 def _flops(compiled: Any) -> float:
     cost = compiled.cost_analysis()
     return float((cost[0] if isinstance(cost, list) else cost or {}).get("flops", float("nan")))
+
+
+def _temporaries(compiled: Any) -> int:
+    plan = compiled.memory_analysis()
+    return int(plan.temp_size_in_bytes) if plan is not None else 0
 
 
 def _measure(
@@ -216,5 +221,5 @@ def _measure(
         float(np.mean(np.nan_to_num(cosines))),
         _flops(compiled) / forward_cost,
         float(np.median(times)),
-        int(compiled.memory_analysis().temp_size_in_bytes),
+        _temporaries(compiled),
     )

@@ -63,7 +63,7 @@ def differences(step: float = 1e-3) -> Rule:
 
 
 def spsa(directions: int = 1, step: float = 1e-3) -> Rule:
-    r"""Simultaneous perturbation, $g = \frac{f(\theta + h\Delta) - f(\theta - h\Delta)}{2h}\, \Delta^{-1}$, $\Delta_i = \pm 1$.
+    r"""Simultaneous perturbation, $g = \frac{f(\theta + h\Delta) - f(\theta - h\Delta)}{2h}\, \Delta$, $\Delta_i = \pm 1$.
 
     Costs two evaluations a direction, whatever the number of parameters; biased by $O(h^2)$.
 
@@ -101,7 +101,7 @@ def spsa(directions: int = 1, step: float = 1e-3) -> Rule:
 
 
 def evolution(population: int = 32, sigma: float = 1e-2) -> Rule:
-    r"""Antithetic evolution strategy, $g = \frac{1}{n\sigma} \sum_{i \le n/2} (f(\theta + \sigma\epsilon_i) - f(\theta - \sigma\epsilon_i))\, \epsilon_i$.
+    r"""Antithetic evolution, $g = \frac{1}{n\sigma} \sum_i (f(\theta + \sigma\epsilon_i) - f(\theta - \sigma\epsilon_i))\, \epsilon_i$.
 
     Unbiased for the objective smoothed by a Gaussian of width `sigma`, hence biased by $O(\sigma^2)$ for the
     objective itself.

@@ -1,4 +1,4 @@
-r"""Gradients of an expectation over a distribution that depends on the parameters, $\nabla_\theta\, E_{z \sim p_\theta}[c(\theta, z)]$."""
+r"""Gradients of an expectation over draws that depend on the parameters, $\nabla_\theta\, E_{z \sim p_\theta} c(\theta, z)$."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,14 +39,14 @@ class Sampling:
 def _sampling(rule: str, objective: Objective, need: str) -> Sampling:
     if not isinstance(objective, Sampling) or getattr(objective, need) is None:
         raise UsageError(
-            f"{rule} needs an objective that says how it samples: chainlab.autodiff.Sampling(sample, cost, {need}=...), "
-            f"got {type(objective).__name__}"
+            f"{rule} needs an objective that says how it samples: chainlab.autodiff.Sampling(sample, cost, "
+            f"{need}=...), got {type(objective).__name__}"
         )
     return objective
 
 
 def score_function(samples: int = 2, *, baseline: bool = True) -> Rule:
-    r"""Score-function estimator, $g = \frac{1}{n} \sum_i (c_i - b_i)\, \nabla \log p_\theta(z_i) + \nabla_\theta c(\theta, z_i)$.
+    r"""Score-function estimator, $g = \frac{1}{n} \sum_i (c_i - b_i)\, \nabla \log p_\theta(z_i) + \nabla c(\theta, z_i)$.
 
     Unbiased for any distribution with a density, discrete ones included. The baseline of a draw is the mean
     cost of the others, which leaves the estimator unbiased.

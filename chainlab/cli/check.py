@@ -1,0 +1,78 @@
+"""`chainlab check`: is this derivative right?"""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from chainlab.cli.common import json_option, out, verb
+from chainlab.cli.functions import arguments, function, is_function, subjects
+
+if TYPE_CHECKING:
+    from chainlab.autodiff import Report
+
+
+@verb(
+    "chainlab check mlp/digits",
+    "chainlab check mymodule:loss --args '[[1.0, 2.0], 0.5]'",
+    "chainlab check ./rules.py:cube --args '[2.0]' --order 2",
+)
+@click.argument("target", metavar="CONFIG | MODULE:FUNCTION")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE ...]")
+@click.option("--args", "text", metavar="JSON", help="Arguments of the function, a JSON list.")
+@click.option("--order", type=click.IntRange(1, 2), default=1, show_default=True, help="2 checks Hessians too.")
+@click.option(
+    "--mode", type=click.Choice(["rev", "fwd"]), default="rev", show_default=True, help="Which autodiff mode."
+)
+@click.option("--rtol", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True, help="Tolerance.")
+@json_option
+def command(
+    target: str, overrides: tuple[str, ...], text: str | None, order: int, mode: str, rtol: float, as_json: bool
+) -> int:
+    """Check derivatives against float64 differences; exits with 1 when one is wrong.
+
+    A function is checked at --args. A config's objectives are checked at the initial parameters on the first
+    batch; a surrogate is checked against the relaxation that it declares.
+    """
+    if is_function(target) == (text is None):
+        need = "a function needs --args, such as --args '[2.0, 3.0]'" if text is None else "--args is for a function"
+        raise click.UsageError(need)
+    options: dict[str, Any] = {"order": order, "mode": mode, "rtol": rtol}
+    reports = _functions(target, text, options) if text is not None else _config(target, overrides, options)
+    if as_json:
+        out({name: report.to_dict() for name, report in reports.items()}, as_json=True)
+    else:
+        for name, report in reports.items():
+            out(f"{name}: {report}")
+    return 0 if all(report.ok for report in reports.values()) else 1
+
+
+def _functions(target: str, text: str, options: dict[str, Any]) -> "dict[str, Report]":
+    import chainlab
+
+    return {target: chainlab.check(function(target), *arguments(text), **options)}
+
+
+def _config(config: str, overrides: tuple[str, ...], options: dict[str, Any]) -> "dict[str, Report]":
+    import chainlab
+    from chainlab.typing import Batch, Objective, Params, PRNGKey
+
+    found, batch, key = subjects(config, overrides)
+
+    def scalar(objective: Objective) -> Any:
+        def value(params: Params, batch: Batch, key: PRNGKey) -> Any:
+            return objective(params, batch, key)[0]
+
+        return value
+
+    return {
+        name: chainlab.check(
+            scalar(subject.objective),
+            subject.params,
+            batch,
+            key,
+            reference=None if subject.reference is None else scalar(subject.reference),
+            argnums=0,
+            **options,
+        )
+        for name, subject in found.items()
+    }
