@@ -1,0 +1,15 @@
+from .chain import deep as deep
+from .connection import connect as connect
+from .connection import connections as connections
+from .branches import attention_branch as attention_branch
+from .branches import convolution_branch as convolution_branch
+from .branches import mlp_branch as mlp_branch
+from .network import Network as Network
+from .plan import Plan as Plan
+from .plan import plan as plan
+from .reversible import reversible as reversible
+from .theory import correlation_length as correlation_length
+from .theory import critical_sigma_w as critical_sigma_w
+from .theory import gradient_depth_scale as gradient_depth_scale
+from .theory import mean_field as mean_field
+from .theory import order_to_chaos_line as order_to_chaos_line

@@ -242,8 +242,6 @@ def test_outputs_text_json_and_figure():
 def test_rate_does_not_take_finite_width_for_a_phase():
     rng = np.random.default_rng(0)
     walk = np.exp(np.cumsum(rng.normal(0.005, 0.09, 1000)))  # a critical net of width 128
-        np.cumsum(rng.normal(0.005, 0.09, 1000))
-    )  # width 128, critical ReLU: drift 5 / 4n, deviation sqrt(5 / 4n)
     assert rate(walk, 128).phase == "critical"
     assert rate(np.exp(0.05 * np.arange(1000)), 128).phase == "ordered"
     assert rate(np.exp(-0.05 * np.arange(1000)), 128).phase == "chaotic"
