@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 from jaxtyping import Array, Float
 
 from chainlab.errors import UsageError
 
-Constants: TypeAlias = Mapping[str, Array]
+Constants: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

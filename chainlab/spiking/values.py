@@ -12,7 +12,7 @@ from jaxtyping import Array, DTypeLike, Float
 from chainlab.errors import UsageError
 from chainlab.typing import Params, PRNGKey
 
-Value = float | Float[Array, " size"] | Float[np.ndarray, " size"]
+Value = float | int | Float[Array, " size"] | Float[np.ndarray, " size"]
 
 
 def decay(tau: Value, dt: float = 1.0) -> Value:
