@@ -1,0 +1,114 @@
+"""`chainlab generate`: continue a prompt with a trained transformer."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from chainlab.cli.common import json_option, out, verb
+from chainlab.cli.training import choose_device, device_option
+from chainlab.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chainlab.lab.config import Document
+
+
+@verb(
+    "chainlab generate runs/transformer/20261124-101500-1a2b3c4d --prompt 'ROMEO:'",
+    "chainlab generate runs/transformer/20261124-101500-1a2b3c4d --temperature 0.8 --top-k 40 --tokens 1000",
+)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--prompt", default="\n", help="Text to continue; a line break by default.")
+@click.option("--tokens", type=click.IntRange(min=1), default=500, show_default=True, help="Tokens to generate.")
+@click.option(
+    "--temperature", type=click.FloatRange(min=0), default=0.8, show_default=True, help="0 takes the likeliest token."
+)
+@click.option("--top-k", type=click.IntRange(min=1), help="Keep the k most likely tokens.")
+@click.option("--top-p", type=click.FloatRange(min=0, max=1, min_open=True), help="Keep the most likely, up to p.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Randomness of the sampling.")
+@click.option("--member", type=click.IntRange(min=0), default=0, help="Which of a run's seeds, counted from 0.")
+@device_option
+@json_option
+def command(
+    run: Path,
+    prompt: str,
+    tokens: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int,
+    member: int,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Continue a prompt with the transformer that RUN (its folder) trained, as it is generated.
+
+    The best checkpoint is used where the run monitored a metric, else the latest.
+    """
+    choose_device(device)
+    import importlib
+
+    import jax
+
+    from chainlab.lab.config import load
+    from chainlab.transformer import generate, language_model
+
+    if not (run / "config.yaml").is_file():
+        raise UsageError(f"{run} is no run folder: it has no config.yaml")
+    document = load(run / "config.yaml")
+    if document.experiment.name != "transformer":
+        raise UsageError(f"{run} is a run of {document.experiment.name}, and generate needs one of transformer")
+    config: Any = document.config
+    source = importlib.import_module("chainlab.experiments.transformer").load(config)
+    if source.text is None:
+        raise UsageError(f"{run} models {config.data.source}, which is no text")
+    encoded = source.text.encode(prompt)
+    params = trained(document, run, member)
+    model = language_model(config.model, source.vocabulary)
+    options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    stream = generate(model, params, encoded, key=jax.random.key(seed), count=tokens, **options)
+    if as_json:
+        text = source.text.decode(list(stream))
+        out({"prompt": prompt, "text": text, "tokens": tokens, "seed": seed, **options}, as_json=True)
+        return
+    click.echo(prompt, nl=False)
+    for piece in pieces(source.text, stream):
+        click.echo(piece, nl=False)
+    click.echo()
+
+
+def pieces(text: Any, stream: "Iterator[int]") -> "Iterator[str]":
+    """The generated text bit by bit; a character of several tokens comes when its last one is there."""
+    waiting: list[int] = []
+    for token in stream:
+        waiting.append(token)
+        piece = text.decode(waiting)
+        if not piece.endswith("\N{REPLACEMENT CHARACTER}") or len(waiting) >= 4:
+            yield piece
+            waiting = []
+    if waiting:
+        yield text.decode(waiting)
+
+
+def trained(document: "Document", folder: Path, member: int) -> Any:
+    """The parameters that a run trained, of one of its seeds."""
+    import jax
+
+    from chainlab.lab import checkpoint
+    from chainlab.lab.loop import build
+    from chainlab.lab.record import Record
+
+    seeds = document.envelope.replicas
+    if member >= len(seeds):
+        raise UsageError(f"{folder} trained {len(seeds)} seeds, counted from 0: there is no member {member}")
+    record = Record.open(folder)
+    kind, paths = ("best", [record.best]) if record.best.exists() else ("last", record.checkpoints())
+    if not paths:
+        raise CheckpointError(f"{folder} has no checkpoint yet")
+    stored, _ = checkpoint.load(paths[0])
+    template = {kind: jax.eval_shape(build(document.task(), seeds, 1).start)}
+    kept = {name: leaf for name, leaf in stored.items() if name.startswith(f"['{kind}']")}
+    params = checkpoint.fit(kept, template, source=str(paths[0]))[kind].state.params
+    return jax.tree.map(lambda leaf: leaf[member], params) if len(seeds) > 1 else params
