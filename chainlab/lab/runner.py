@@ -203,9 +203,7 @@ class Runner:
 
     def _check_finite(self, first: int, rows: Mapping[str, np.ndarray]) -> None:
         """Stop the run at a metric that is not finite, with the first step and leaf that were not."""
-        finite: dict[str, np.ndarray] = {
-            name: np.isfinite(row.reshape(len(row), -1)).all(axis=1) for name, row in rows.items()
-        }
+        finite = {name: np.all(np.isfinite(row).reshape(len(row), -1), axis=1) for name, row in rows.items()}
         index = min((int(np.argmin(ok)) for ok in finite.values() if not ok.all()), default=None)
         if index is not None:
             replica, step = self._latest()
