@@ -25,6 +25,8 @@ def test_it_trains(folder, capsys):
     document = load("my_digits.yaml")
     task = document.task()
 
+    test = jax.device_put(task.data.splits["test"])
+
     @jax.jit
     def train(key):
         def step(state, position):
@@ -32,7 +34,7 @@ def test_it_trains(folder, capsys):
             return task.step(state, batch, jax.random.fold_in(key, position))
 
         state, metrics = jax.lax.scan(step, task.init(key), jax.numpy.arange(document.envelope.run.steps))
-        return metrics["loss"], task.evaluate(state, task.data.splits["test"])
+        return metrics["loss"], task.evaluate(state, test)
 
     with jax.numpy_dtype_promotion("standard"):
         losses, final = train(jax.random.key(0))

@@ -84,7 +84,7 @@ class Claim:
         """The bounds as text.
 
         Example:
-            >>> Claim(metric="seconds", at_most=60).goal
+            >>> Claim(metric="seconds", at_most=60.0).goal
             '<= 60'
         """
         if self.equals is not None:

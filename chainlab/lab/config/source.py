@@ -272,6 +272,15 @@ class Dumper(yaml.SafeDumper):
         return True
 
 
+def _text(dumper: Dumper, text: str) -> yaml.ScalarNode:
+    """Text; the separators of lines beyond ASCII are escaped, since plain and single quotes fold them."""
+    style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+    return dumper.represent_scalar(_PREFIX + "str", text, style)
+
+
+Dumper.add_representer(str, _text)
+
+
 def dump(values: Any) -> str:
     """Write plain data as block-style YAML 1.2.
 

@@ -111,7 +111,7 @@ VALUES = st.fixed_dictionaries(
 
 
 @given(VALUES)
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_resolved_yaml_loads_back(folder, values):
     from chainlab.lab.config.source import dump
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chainlab.lab.config.source import MAX_NODES, SourceError, dump, parse
@@ -64,6 +64,7 @@ DATA = st.recursive(
 
 
 @given(DATA)
+@example({"\x85": "a\u2028b"})
 @settings(deadline=None)
 def test_dump_reads_back(data):
     assert_same(read(dump(data)), data)
