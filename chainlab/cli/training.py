@@ -108,8 +108,9 @@ def launch(begin: "Callable[[], Run]", *, as_json: bool) -> int:
 
 
 def _table(run: "Run") -> None:
-    import numpy as np
     from rich.table import Table
+
+    from chainlab.lab.report.statistics import summarize
 
     summary: Mapping[str, Any] = run.summary
     seeds = len(summary["seeds"])
@@ -122,10 +123,10 @@ def _table(run: "Run") -> None:
         table.add_column("met")
     entries = {**summary["final"], **{name: summary[name] for name in claims if name in summary}}
     for name, value in entries.items():
-        values = np.atleast_1d(value)
-        row = [name, f"{np.mean(values):.5g}"]
+        result = summarize(value if isinstance(value, list) else [value])
+        row = [name, f"{result.mean:.5g}"]
         if seeds > 1:
-            row.append(_interval(values))
+            row.append("" if result.half_width is None else f"± {result.half_width:.2g}")
         if claims:
             claim = claims.get(name)
             row += ["", ""] if claim is None else [claim["goal"], "yes" if claim["met"] else "NO"]
@@ -134,14 +135,3 @@ def _table(run: "Run") -> None:
     out(f"run:    {run.folder}")
     if (run.folder / "report.html").exists():
         out(f"report: {run.folder / 'report.html'}")
-
-
-def _interval(values: Any) -> str:
-    """Student's t interval of the mean over seeds."""
-    import numpy as np
-    from scipy import stats
-
-    if len(values) < 2:
-        return ""
-    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    return f"± {half:.2g}"

@@ -55,30 +55,30 @@ def model(request):
 
 def test_an_adapted_module_is_a_model(model, key):
     """Pure, deterministic without a key, jit == eager, vmap == loop, finite gradients."""
-    params = model.init(key)
+    params = jax.jit(model.init)(key)
     x = jax.random.normal(jax.random.key(1), (5, 3))
     y = model.apply(params, x)
     assert y.shape == (5, 2)
     np.testing.assert_array_equal(y, model.apply(params, x))
     np.testing.assert_allclose(jax.jit(model.apply)(params, x), y, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(jax.vmap(lambda row: model.apply(params, row[None])[0])(x), y, rtol=1e-5, atol=1e-6)
-    gradient = jax.grad(lambda p: jnp.sum(model.apply(p, x) ** 2))(params)
+    gradient = jax.jit(jax.grad(lambda p: jnp.sum(model.apply(p, x) ** 2)))(params)
     assert jax.tree.structure(gradient) == jax.tree.structure(params)
     assert all(jnp.isfinite(leaf).all() and jnp.any(leaf != 0) for leaf in jax.tree.leaves(gradient))
-    other = model.init(jax.random.key(7))
+    other = jax.jit(model.init)(jax.random.key(7))
     assert any(jnp.any(a != b) for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(other), strict=True))
-    assert jax.eval_shape(model.init, key) is not None
 
 
 def test_a_key_switches_dropout_on_and_decides_it(model, key):
-    params, x = model.init(key), jnp.ones((4, 3))
+    params, x = jax.jit(model.init)(key), jnp.ones((4, 3))
+    apply = jax.jit(model.apply)
     quiet, first, again, other = (
-        model.apply(params, x, key=k) for k in (None, jax.random.key(1), jax.random.key(1), jax.random.key(2))
+        apply(params, x, key=k) for k in (None, jax.random.key(1), jax.random.key(1), jax.random.key(2))
     )
     np.testing.assert_array_equal(first, again)
     assert jnp.any(first != quiet)
     assert jnp.any(first != other)
-    means = jax.vmap(lambda k: model.apply(params, x, key=k))(jax.random.split(key, 2000)).mean(0)
+    means = jax.vmap(lambda k: apply(params, x, key=k))(jax.random.split(key, 2000)).mean(0)
     np.testing.assert_allclose(means, quiet, atol=0.15)  # dropout keeps the mean of what it feeds to a linear layer
 
 
