@@ -22,8 +22,9 @@ class Level:
 
     Attributes:
         scope: Its name, outermost part first; empty for the whole graph.
-        places: Layer and horizontal position of every box, `n7` for node 7 and `s2` for level 2.
-        routes: Layer and horizontal position of the bends of edges that skip layers, by the boxes they join.
+        places: Layer and rank in it of every box, `n7` for node 7 and `s2` for level 2. `en7` is a gap above, through
+            which edges from outside the scope reach node 7.
+        routes: Layer and rank of the bends of every edge, by the boxes that it joins.
     """
 
     scope: Scope
@@ -81,17 +82,22 @@ def layout(explanation: "Explanation") -> list[Level]:
         for depth in range(len(scope) + 1):
             boxes[numbers[scope[:depth]]].setdefault(box(node, depth), node.id)
     arcs: list[dict[tuple[str, str], None]] = [{} for _ in names]
+    entered: list[set[str]] = [set() for _ in names]
     for edge in explanation.edges:
         inside = _common((scopes[edge.source.id], scopes[edge.target.id]))
         source, target = box(edge.source, len(inside)), box(edge.target, len(inside))
         if source != target:
             arcs[numbers[inside]][source, target] = None
-    for level, first, floating, pairs in zip(levels, boxes, inputs, arcs, strict=True):
-        _place(level, first, floating, list(pairs))
+        for depth in range(len(inside) + 1, len(scopes[edge.target.id]) + 1):
+            entered[numbers[scopes[edge.target.id][:depth]]].add(box(edge.target, depth))
+    for level, first, floating, pairs, entries in zip(levels, boxes, inputs, arcs, entered, strict=True):
+        _place(level, first, floating, list(pairs), entries)
     return levels
 
 
-def _place(level: Level, first: dict[str, int], floating: set[str], pairs: Sequence[tuple[str, str]]) -> None:
+def _place(
+    level: Level, first: dict[str, int], floating: set[str], pairs: Sequence[tuple[str, str]], entries: set[str]
+) -> None:
     """Assign layers by longest path, arguments just above their first use, and let igraph order them."""
     order = sorted(first, key=lambda name: (name not in floating, first[name]))
     rank = {name: index for index, name in enumerate(order)}
@@ -109,11 +115,16 @@ def _place(level: Level, first: dict[str, int], floating: set[str], pairs: Seque
             layer[name] = min(layer[target] for target in outgoing[name]) - 1
     used = {value: index for index, value in enumerate(sorted(set(layer.values())))}
     layer = {name: used[value] for name, value in layer.items()}
-    graph = igraph.Graph(len(order), [(rank[a], rank[b]) for a, b in forward], directed=True)
+    for name in list(order):
+        if name in entries and layer[name]:
+            order.append(f"e{name}")
+            layer[f"e{name}"] = 0
+            forward.append((f"e{name}", name))
     if not order:
         return
+    rank = {name: index for index, name in enumerate(order)}
+    graph = igraph.Graph(len(order), [(rank[a], rank[b]) for a, b in forward], directed=True)
     drawn = graph.layout_sugiyama(layers=[layer[name] for name in order], hgap=1, vgap=1, maxiter=100)
     level.places = {name: (layer[name], round(drawn[rank[name]][0], 3)) for name in order}
     for pair, bends in zip(forward, drawn.edge_routing, strict=True):
-        if bends:
-            level.routes[pair] = [(round(y), round(x, 3)) for x, y in bends]
+        level.routes[pair] = [(round(y), round(x, 3)) for x, y in bends]

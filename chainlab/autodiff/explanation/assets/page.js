@@ -70,48 +70,77 @@
 
   function measure(index) {
     const { places, routes } = levels[index];
-    const rows = new Map();
-    const put = (layer, item) => (rows.has(layer) ? rows.get(layer).push(item) : rows.set(layer, [item]));
-    for (const [name, [layer, x]] of Object.entries(places)) {
-      const inner = name[0] === "s" && !state.folded.has(+name.slice(1)) ? measure(+name.slice(1)) : null;
-      put(layer, { name, inner, at: x, w: inner ? inner.w : WIDTH, h: inner ? inner.h : HEIGHT });
-    }
-    for (const [pair, bends] of Object.entries(routes)) for (const [layer, x] of bends) put(layer, { pair, at: x, w: BEND, h: 0 });
-    const items = new Map(), bends = new Map();
-    let y = 0, left = Infinity, right = -Infinity;
-    for (const layer of [...rows.keys()].sort((a, b) => a - b)) {
-      const row = rows.get(layer).sort((a, b) => a.at - b.at);
-      const height = Math.max(...row.map((item) => item.h));
-      let edge = -Infinity, drift = 0;
-      for (const item of row) {
-        const wanted = item.at * (WIDTH + GAP_X) - item.w / 2;
-        item.x = Math.max(wanted, edge);
-        edge = item.x + item.w + GAP_X;
-        drift += (item.x - wanted) / row.length;
+    const rows = new Map(), items = new Map(), entries = new Map(), bends = new Map();
+    const put = (layer, item) => {
+      item.links = [];
+      if (rows.has(layer)) rows.get(layer).push(item);
+      else rows.set(layer, [item]);
+      return item;
+    };
+    for (const [name, [layer, at]] of Object.entries(places)) {
+      if (name[0] === "e") entries.set(name, put(layer, { bend: true, at, w: BEND, h: 0 }));
+      else {
+        const inner = name[0] === "s" && !state.folded.has(+name.slice(1)) ? measure(+name.slice(1)) : null;
+        items.set(name, put(layer, { inner, at, w: inner ? inner.w : WIDTH, h: inner ? inner.h : HEIGHT }));
       }
+    }
+    for (const [pair, route] of Object.entries(routes)) {
+      const [a, b] = pair.split(" ");
+      bends.set(pair, route.map(([layer, at]) => put(layer, { bend: true, at, w: BEND, h: 0 })));
+      const chain = [items.get(a) || entries.get(a), ...bends.get(pair), items.get(b)];
+      for (let i = 1; i < chain.length; i += 1) {
+        const weight = chain[i - 1].bend && chain[i].bend ? 6 : 1;
+        chain[i - 1].links.push([chain[i], weight]);
+        chain[i].links.push([chain[i - 1], weight]);
+      }
+    }
+    const order = [...rows.keys()].sort((p, q) => p - q).map((layer) => rows.get(layer).sort((p, q) => p.at - q.at));
+    align(order);
+    let y = index ? HEAD + PAD : 0, left = Infinity, right = -Infinity;
+    for (const row of order) {
+      const height = Math.max(...row.map((item) => item.h));
       for (const item of row) {
-        item.x -= drift;
+        item.x = item.center - item.w / 2;
+        item.y = y + (height - item.h) / 2;
+        Object.assign(item, { top: y, bottom: y + height });
         left = Math.min(left, item.x);
         right = Math.max(right, item.x + item.w);
-        item.y = y + (height - item.h) / 2;
-        if (item.name) items.set(item.name, item);
-        else {
-          const list = bends.get(item.pair) || [];
-          list.push({ x: item.x + item.w / 2, top: y, bottom: y + height });
-          bends.set(item.pair, list);
-        }
       }
       y += height + GAP_Y;
     }
-    const shift = index ? PAD - left : -left, top = index ? HEAD + PAD : 0;
-    for (const item of items.values()) { item.x += shift; item.y += top; }
-    for (const list of bends.values()) for (const bend of list) { bend.x += shift; bend.top += top; bend.bottom += top; }
-    return { items, bends, w: right - left + (index ? 2 * PAD : 0), h: y - GAP_Y + (index ? HEAD + 2 * PAD : 0) };
+    const pad = index ? PAD : 0;
+    for (const row of order) for (const item of row) { item.x += pad - left; item.center += pad - left; }
+    return { items, entries, bends, w: Math.max(right - left + 2 * pad, index ? 150 : 0), h: y - GAP_Y + pad };
+  }
+
+  // igraph orders every row; only the page knows how wide the boxes are, so it chooses the positions: each item moves
+  // towards what it is linked to, in order and without overlap.
+  function align(order) {
+    const apart = (p, q) => (p.w + q.w) / 2 + (p.bend || q.bend ? GAP_X / 2 : GAP_X);
+    for (const row of order) {
+      let x = 0;
+      row.forEach((item, i) => { item.center = x += i ? apart(row[i - 1], item) : 0; });
+      row.forEach((item) => { item.center -= x / 2; });
+    }
+    for (let sweep = 0; sweep < 16; sweep += 1) {
+      for (const row of sweep % 2 ? [...order].reverse() : order) {
+        const wanted = row.map((item) => {
+          let sum = 0, total = 0;
+          for (const [other, weight] of item.links) { sum += weight * other.center; total += weight; }
+          return total ? sum / total : item.center;
+        });
+        const low = [...wanted], high = [...wanted];
+        for (let i = 1; i < row.length; i += 1) low[i] = Math.max(low[i], low[i - 1] + apart(row[i - 1], row[i]));
+        for (let i = row.length - 2; i >= 0; i -= 1) high[i] = Math.min(high[i], high[i + 1] - apart(row[i], row[i + 1]));
+        row.forEach((item, i) => { item.center = (low[i] + high[i]) / 2; });
+      }
+    }
   }
 
   function spread(index, measured, x, y, out) {
-    for (const list of measured.bends.values()) for (const bend of list) { bend.x += x; bend.top += y; bend.bottom += y; }
-    out.bends.set(index, measured.bends);
+    const bend = (item) => ({ x: x + item.center, top: y + item.top, bottom: y + item.bottom });
+    out.bends.set(index, new Map([...measured.bends].map(([pair, list]) => [pair, list.map(bend)])));
+    out.entries.set(index, new Map([...measured.entries].map(([name, item]) => [name, bend(item)])));
     for (const [name, item] of measured.items) {
       const box = { name, x: x + item.x, y: y + item.y, w: item.w, h: item.h };
       if (item.inner) {
@@ -127,8 +156,13 @@
   function route(a, b, placed) {
     let depth = 0;
     while (a[depth] === b[depth]) depth += 1;
-    const level = depth ? +a[depth - 1].slice(1) : 0;
-    return (placed.bends.get(level) && placed.bends.get(level).get(`${a[depth]} ${b[depth]}`)) || [];
+    const inside = (d) => (d ? +b[d - 1].slice(1) : 0);
+    const bends = [...(placed.bends.get(inside(depth)).get(`${a[depth]} ${b[depth]}`) || [])];
+    for (let d = depth + 1; d < b.length && placed.bends.has(inside(d)); d += 1) {
+      const entry = placed.entries.get(inside(d)).get(`e${b[d]}`);
+      if (entry) bends.push(entry, ...placed.bends.get(inside(d)).get(`e${b[d]} ${b[d]}`));
+    }
+    return bends;
   }
 
   // ---------------------------------------------------------------- drawing
@@ -141,7 +175,7 @@
     const focused = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.name : null;
     const measured = measure(0);
     bounds = measured;
-    placed = spread(0, measured, 0, 0, { boxes: new Map(), frames: [], bends: new Map() });
+    placed = spread(0, measured, 0, 0, { boxes: new Map(), frames: [], bends: new Map(), entries: new Map() });
     view.replaceChildren();
     drawnBoxes.clear();
     drawnEdges = [];
@@ -196,7 +230,7 @@
     const element = draw("path", {
       class: `edge ${active.length ? sign : "inactive"}`, d: line,
       "stroke-width": active.length ? (1 + 4.5 * thick).toFixed(2) : 1,
-      style: active.length ? `opacity:${(0.3 + 0.6 * thick).toFixed(2)}` : null,
+      style: active.length ? `--strength:${(0.3 + 0.6 * thick).toFixed(2)}` : null,
     }, draw("title", {}, active.length ? `contribution ${active.length === 1 && active[0].contribution !== undefined ? format(active[0].contribution) : format(norm)}` : "no derivative"));
     view.append(element);
     drawnEdges.push({ element, bundle, a, b });
@@ -204,7 +238,10 @@
     if (labels && local && local.kind === "scalar" && local.value !== undefined) {
       // near the upper end of its first stretch, where edges that meet further down are still apart
       const [p, q] = points, t = 0.36, ease = t * t * (3 - 2 * t), y = p.y + (q.y - p.y) * (1.5 * t * (1 - t) + t * t * t);
-      labels.push(draw("text", { class: "factor", x: p.x + (q.x - p.x) * ease + (points.length === 2 ? 3 * t * (1 - t) * offset : 0), y: y + 4 }, `× ${format(local.value)}`));
+      const text = `×${format(local.value)}`, w = 6.4 * text.length + 8;
+      const x = p.x + (q.x - p.x) * ease + (points.length === 2 ? 3 * t * (1 - t) * offset : 0);
+      labels.push(draw("g", { class: "factor", transform: `translate(${x},${y})` },
+        draw("rect", { x: -w / 2, y: -8, width: w, height: 16, rx: 8 }), draw("text", { y: 4 }, text)));
     }
   }
 
