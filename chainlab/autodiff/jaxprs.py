@@ -35,8 +35,19 @@ def body_of(eqn: JaxprEqn) -> tuple[Jaxpr, list[Any]]:
     Returns:
         The jaxpr and the values of its `constvars`.
     """
-    inner: Any = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-    return (inner.jaxpr, list(inner.consts)) if isinstance(inner, ClosedJaxpr) else (inner, [])
+    return opened(eqn.params.get("jaxpr", eqn.params.get("call_jaxpr")))
+
+
+def opened(program: Any) -> tuple[Jaxpr, list[Any]]:
+    """The jaxpr and the constants of a `ClosedJaxpr`, or of a jaxpr that holds them (from JAX 0.11 on).
+
+    Args:
+        program: Either.
+
+    Returns:
+        The jaxpr and the values of its `constvars`.
+    """
+    return getattr(program, "jaxpr", program), list(getattr(program, "consts", ()))
 
 
 def subjaxprs(eqn: JaxprEqn) -> Iterator[Jaxpr]:

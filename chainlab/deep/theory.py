@@ -7,7 +7,7 @@ Gaussian integrals over the activation, taken here by quadrature in float64.
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,8 @@ class MeanField(NamedTuple):
 
     Attributes:
         phase: `ordered` ($\chi < 1$), `critical` or `chaotic` ($\chi > 1$).
-        variance: The fixed point $q^*$ of the variance of pre-activations: 0 where it vanishes, infinite where it grows.
+        variance: The fixed point $q^*$ of the variance of pre-activations: 0 where it vanishes, infinite where it
+            grows.
         slope: $\chi = \sigma_w^2\, E[\phi'(\sqrt{q^*} z)^2]$, by which a layer multiplies the squared norm of an
             adjoint, and the distance of two inputs that are nearly equal.
         correlation: The fixed point $c^*$ of the correlation of two inputs.
@@ -158,7 +159,7 @@ def _fixed_variance(integrals: _Integrals, sigma_w: float, sigma_b: float) -> fl
     if not stable.size:
         return 0.0
     nearest = stable[np.argmin(np.abs(np.log(_VARIANCES[stable])))]
-    return float(brentq(excess, _VARIANCES[nearest], _VARIANCES[nearest + 1], xtol=1e-14, rtol=1e-12))
+    return _root(excess, float(_VARIANCES[nearest]), float(_VARIANCES[nearest + 1]))
 
 
 def _fixed_correlation(integrals: _Integrals, sigma_w: float, sigma_b: float, variance: float) -> float:
@@ -172,7 +173,7 @@ def _fixed_correlation(integrals: _Integrals, sigma_w: float, sigma_b: float, va
     found = [excess(c) for c in grid]
     for low, high, left, right in zip(grid, grid[1:], found, found[1:], strict=False):
         if left * right <= 0:
-            return float(brentq(excess, low, high, xtol=1e-10))
+            return _root(excess, low, high)
     return 1.0 if found[0] > 0 else 0.0
 
 
@@ -201,7 +202,12 @@ def critical_sigma_w(activation: Activation, sigma_b: float = 0.0) -> float:
     low, high = 0.05, 20.0
     if excess(low) > 0 or excess(high) < 0:
         raise UsageError(f"{activation} has no critical sigma_w in [{low}, {high}] at sigma_b={sigma_b}")
-    return float(brentq(excess, low, high, xtol=1e-9))
+    return _root(excess, low, high)
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    root: Any = brentq(function, low, high, xtol=1e-13)
+    return float(root)
 
 
 def _slope(integrals: _Integrals, sigma_w: float, sigma_b: float) -> float:
@@ -243,7 +249,7 @@ def isometry(
 
     Args:
         activation: A name of `chainlab.nn.activations`, or an elementwise function.
-        sigma_w: Standard deviation of a weight times the square root of the width (for orthogonal weights, their scale).
+        sigma_w: Standard deviation of a weight times the square root of the width; the scale of orthogonal weights.
         sigma_b: Standard deviation of a bias.
         depth: Number of layers.
         orthogonal: Whether the weights are orthogonal.

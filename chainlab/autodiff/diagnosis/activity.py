@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
 
-from chainlab.autodiff.jaxprs import INLINED, REMATERIALISED, body_of, scan_layout, variables
+from chainlab.autodiff.jaxprs import INLINED, REMATERIALISED, body_of, opened, scan_layout, variables
 
 Rule = Callable[[JaxprEqn, Sequence[bool]], bool]
 _RELAYOUTS = frozenset(
@@ -81,7 +81,7 @@ def _forward_outputs(eqn: JaxprEqn, inputs: Sequence[bool], rule: Rule, through_
         flags = scan_inputs(eqn, inputs, rule, through_carry=through_carry)
         return _inside(body_of(eqn)[0], flags, rule, through_carry)
     if name == "cond":
-        branches = [_inside(branch.jaxpr, inputs[1:], rule, through_carry) for branch in eqn.params["branches"]]
+        branches = [_inside(opened(branch)[0], inputs[1:], rule, through_carry) for branch in eqn.params["branches"]]
         return [any(column) for column in zip(*branches, strict=True)]
     return [rule(eqn, inputs)] * len(eqn.outvars)
 
@@ -130,6 +130,6 @@ def _backward_inputs(eqn: JaxprEqn, outputs: Sequence[bool]) -> list[bool]:
     if name == "scan":
         return _live_inputs(body_of(eqn)[0], scan_outputs(eqn, outputs))
     if name == "cond":
-        branches = [_live_inputs(branch.jaxpr, outputs) for branch in eqn.params["branches"]]
+        branches = [_live_inputs(opened(branch)[0], outputs) for branch in eqn.params["branches"]]
         return [False, *(any(column) for column in zip(*branches, strict=True))]
     return [True] * len(eqn.invars)

@@ -12,6 +12,7 @@ from jaxtyping import Array, PyTree
 from chainlab.autodiff.diagnosis.rewrite import NOT_EXECUTED, evaluate
 from chainlab.autodiff.diagnosis.sites import Kind, Loop, Site, find, sites
 from chainlab.autodiff.diagnosis.taps import ADJOINT, FORWARD, probe_shape, wide
+from chainlab.autodiff.jaxprs import opened
 from chainlab.errors import UsageError
 
 Column: TypeAlias = Any
@@ -111,7 +112,8 @@ def trace(
         tuple(jax.tree.map(lambda _, n=n: n in {i % len(args) for i in numbers}, a) for n, a in enumerate(args))
     )
     del flat
-    items = find(closed.jaxpr, chosen)
+    jaxpr, constants = opened(closed)
+    items = find(jaxpr, chosen)
     rows = list(_rows(items, {}))
     places = {site.key: site for site in sites(items)}
     if not rows:
@@ -139,7 +141,7 @@ def trace(
         def objective(inputs: list[Any], probes: dict[str, Array]):
             given = iter(inputs)
             values = [next(given) if flag else leaf for flag, leaf in zip(chosen, leaves, strict=True)]
-            outputs, seen = evaluate(closed.jaxpr, closed.consts, values, probes, places)
+            outputs, seen = evaluate(jaxpr, constants, values, probes, places)
             total = sum(
                 jnp.vdot(weight, out).real if weight is not None else out
                 for weight, out in zip(weights, outputs, strict=True)

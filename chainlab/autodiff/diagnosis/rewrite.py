@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from chainlab.autodiff.diagnosis.sites import Site
 from chainlab.autodiff.diagnosis.taps import forward_statistics, watch
-from chainlab.autodiff.jaxprs import INLINED, REMATERIALISED, body_of, scan_layout
+from chainlab.autodiff.jaxprs import INLINED, REMATERIALISED, body_of, opened, scan_layout
 
 Statistics = dict[str, Array]
 NOT_EXECUTED = -1.0
@@ -130,7 +130,7 @@ def _cond(
 ) -> tuple[list[Any], Statistics]:
     def branch(number: int, closed: Any):
         def run(inputs: list[Any], probes: dict[str, Array]) -> tuple[list[Any], Statistics]:
-            outputs, seen = _run(closed.jaxpr, closed.consts, inputs, probes, f"{place}/{number}/", sites)
+            outputs, seen = _run(*opened(closed), inputs, probes, f"{place}/{number}/", sites)
             return outputs, {key: seen[key] if key in seen else missing[key] for key in missing}
 
         return run
@@ -139,7 +139,7 @@ def _cond(
     for number, closed in enumerate(eqn.params["branches"]):
         _, shapes = jax.eval_shape(
             lambda inputs, probes, number=number, closed=closed: _run(
-                closed.jaxpr, closed.consts, inputs, probes, f"{place}/{number}/", sites
+                *opened(closed), inputs, probes, f"{place}/{number}/", sites
             ),
             list(inputs[1:]),
             dict(probes),

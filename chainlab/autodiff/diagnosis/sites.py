@@ -13,6 +13,7 @@ from chainlab.autodiff.jaxprs import (
     INLINED,
     REMATERIALISED,
     body_of,
+    opened,
     primitives,
     scan_layout,
     source_of,
@@ -131,7 +132,7 @@ def _walk(jaxpr: Jaxpr, flags: _Flags, prefix: str, scope: str, covered: dict[st
         elif eqn.primitive.name == "cond":
             for number, branch in enumerate(eqn.params["branches"]):
                 inner = _Flags(inputs.depends[1:], inputs.influences, inputs.weights[1:])
-                items += _walk(branch.jaxpr, inner, f"{place}/{number}/", name, covered)
+                items += _walk(opened(branch)[0], inner, f"{place}/{number}/", name, covered)
         elif eqn.primitive.name == "scan":
             items += _scan(eqn, inputs, place, name, covered)
     # carries promote a site that makes them: read back what became of it

@@ -90,9 +90,7 @@ def _plans(
     return found
 
 
-def temporary_mebibytes(
-    layer: Callable[[Params, Any], Any], params: Params, x: PyTree, groups: Sequence[int]
-) -> float:
+def temporary_mebibytes(layer: Callable[[Params, Any], Any], params: Params, x: PyTree, groups: Sequence[int]) -> float:
     """Temporary memory of a chain's gradient as XLA plans it.
 
     Args:
@@ -109,7 +107,7 @@ def temporary_mebibytes(
         y, vjp = jax.vjp(lambda p, h: scanned(layer, p, h, groups), params, x)
         return y, vjp(adjoint)
 
-    analysis = jax.jit(gradient).lower(params, x, x).compile().memory_analysis()
+    analysis: Any = jax.jit(gradient).lower(params, x, x).compile().memory_analysis()
     return analysis.temp_size_in_bytes / _MIB
 
 

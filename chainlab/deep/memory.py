@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from chainlab.deep.plan import plan
-from chainlab.deep.reversible import reversible
+from chainlab.deep.budget import plan
 from chainlab.deep.segments import scanned, store
+from chainlab.deep.two_streams import reversible
 from chainlab.errors import UsageError
 from chainlab.typing import Params
 
@@ -74,7 +74,7 @@ def deep(layer: Layer, params: Params, x: PyTree, *, memory: str = "store") -> P
 
 
 def group_size(depth: int) -> int:
-    """The size of a group that balances groups against layers in a group, $\\sqrt{L}$ rounded.
+    r"""The size of a group that balances groups against layers in a group, $\sqrt{L}$ rounded.
 
     Args:
         depth: Number of layers.
