@@ -17,6 +17,7 @@ from chainlab.errors import UsageError
 from chainlab.lab import compilation, progress, report, sinks
 from chainlab.lab.claims import judge
 from chainlab.lab.config import Document, load
+from chainlab.lab.layers import layer_panels
 from chainlab.lab.memory import parameter_count
 from chainlab.lab.record import Record, create_folder, peak_memory_mib, provenance
 from chainlab.lab.runner import Outcome, Runner
@@ -130,6 +131,7 @@ def _drive(
                 record,
                 config_hash=document.hash,
                 sinks=[tracker.scalars for tracker in trackers],
+                diagnose_every=document.envelope.diagnose.every if document.envelope.diagnose else None,
             )
             prepare(runner)
             runner.progress = stack.enter_context(progress.choose(settings.steps, runner.position.step, quiet=quiet))
@@ -168,6 +170,7 @@ def first(outcome: Outcome, seeds: int) -> Any:
 def _conclude(document: Document, task: Task, record: Record, outcome: Outcome) -> None:
     claims = judge(document.envelope.expect, record.summary)
     record.update(claims=claims)
+    panels = list(layer_panels(record.folder))
     if task.panels is not None:
-        state = first(outcome, len(document.envelope.replicas))
-        report.save_panels(task.panels(state, record.folder), record.folder)
+        panels += task.panels(first(outcome, len(document.envelope.replicas)), record.folder)
+    report.save_panels(panels, record.folder)

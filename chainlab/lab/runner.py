@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 from chainlab.errors import CheckpointError, NonFiniteError, UsageError
 from chainlab.lab import checkpoint, nonfinite
 from chainlab.lab.config.envelope import RunConfig
+from chainlab.lab.layers import LayerHistory
 from chainlab.lab.loop import Loop, Replica, build
 from chainlab.lab.progress import Progress
 from chainlab.lab.record import Record, plain
@@ -68,6 +69,7 @@ class Runner:
         config_hash: Kept in each checkpoint; a checkpoint of another config is refused.
         progress: Told about every block, line and evaluation.
         sinks: Called with `(step, split, metrics)` for every line of metrics.jsonl.
+        diagnose_every: Steps between two records of every layer's statistics; none when None.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Runner:
         config_hash: str = "",
         progress: Progress | None = None,
         sinks: Sequence[Callable[[int, str, Mapping[str, Any]], None]] = (),
+        diagnose_every: int | None = None,
     ) -> None:
         if settings.monitor and settings.monitor.partition("/")[0] not in task.data.splits:
             raise UsageError(
@@ -88,10 +91,14 @@ class Runner:
             )
         self.task, self.settings, self.record = task, settings, record
         self.config_hash, self.progress, self.sinks = config_hash, progress or Progress(), sinks
-        limits = [settings.block or _CAPACITY, settings.steps, settings.eval_every or settings.steps]
+        self._periods = [p for p in (settings.eval_every, settings.checkpoint_every, diagnose_every) if p]
+        limits = [settings.block or _CAPACITY, settings.steps, *self._periods]
         self.loop: Loop = build(task, seeds, min(limits))
         self.arrays: PyTree = jax.device_put(task.data.arrays)
         self.splits = {name: jax.device_put(split) for name, split in task.data.splits.items()}
+        self.layers: LayerHistory | None = None
+        if diagnose_every:
+            self.layers = LayerHistory(task, diagnose_every, record.folder, self.arrays, len(seeds))
         self.position = Position()
         self.best: Replica | None = None
         self.replica: Replica | None = None
@@ -154,6 +161,8 @@ class Runner:
 
     def _truncate(self, size: int) -> None:
         """Drop the lines that were written after the checkpoint: they will be written again."""
+        if self.layers is not None:
+            self.layers.forget_after(self.position.step)
         with open(self.record.metrics, "ab") as file:
             file.truncate(size)
 
@@ -259,8 +268,7 @@ class Runner:
     def _next_stop(self, until: int) -> int:
         """The next step at which the host has something to do."""
         step = self.position.step
-        periods = [p for p in (self.settings.eval_every, self.settings.checkpoint_every) if p]
-        return min([until, *(step // period * period + period for period in periods)])
+        return min([until, *(step // period * period + period for period in self._periods)])
 
     def _dispatch(self, until: int) -> int:
         """How many steps to run next: up to the next stop, for about half a second."""
@@ -301,6 +309,8 @@ class Runner:
             every = settings.eval_every
             if position.step == settings.steps or (every and position.step % every == 0):
                 self._evaluate()
+            if self.layers is not None and position.step % self.layers.every == 0:
+                self.layers.observe(position.step, self.current)
             if interruption:
                 status = "interrupted"
                 break
