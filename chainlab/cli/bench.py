@@ -10,9 +10,7 @@ from chainlab.errors import UsageError
 
 @verb("chainlab bench", "chainlab bench runner", "chainlab bench spiking --rounds 9 --json")
 @click.argument("name", required=False)
-@click.option(
-    "--rounds", type=click.IntRange(min=1), help="Interleaved rounds; its own number by default."
-)
+@click.option("--rounds", type=click.IntRange(min=1), help="Interleaved rounds; its own number by default.")
 @json_option
 def command(name: str | None, rounds: int | None, as_json: bool) -> int:
     """Measure benchmark NAME against its peers, interleaved; without a name, list the benchmarks.

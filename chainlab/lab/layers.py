@@ -1,6 +1,5 @@
 """Layer statistics while a run trains: `diagnose: {every: N}` in a config, a heat map in the report."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from jaxtyping import PyTree
 
 from chainlab.autodiff.diagnosis.history import heat_map, layer_curves, thin
 from chainlab.errors import UsageError
-from chainlab.lab.checkpoint import write_atomic
+from chainlab.lab.journal import Journal
 from chainlab.lab.loop import Replica
 from chainlab.lab.task import Panel, Task
 from chainlab.typing import Batch, Params, PRNGKey, State
@@ -39,7 +38,7 @@ class LayerHistory:
         self.every = every
         self._subjects = task.subjects
         self._data, self._arrays, self._seeds = task.data, arrays, seeds
-        self._file = folder / "layers.jsonl"
+        self.journal = Journal(folder / "layers.jsonl")
         self._curves: dict[str, tuple[list[str], Callable[..., Any]]] = {}
 
     def observe(self, step: int, replica: Replica) -> None:
@@ -47,14 +46,13 @@ class LayerHistory:
         one = replica if self._seeds == 1 else jax.tree.map(lambda leaf: leaf[0], replica)
         batch = self._data.gather(self._arrays, self._data.plan(one.order, jax.numpy.int32(step)))
         key = jax.random.fold_in(one.noise, step)
-        lines: list[str] = []
+        rows: list[dict[str, Any]] = []
         for name, subject in self._subjects(one.state).items():
             arguments = (subject.params, one.state, batch, key)
             layers, curves = self._compiled(name, arguments)
             found = {kind: thin(np.asarray(curve, float)).tolist() for kind, curve in curves(*arguments).items()}
-            lines.append(json.dumps({"step": step, "subject": name, "layers": len(layers), "curves": found}) + "\n")
-        with open(self._file, "a") as file:
-            file.write("".join(lines))
+            rows.append({"step": step, "subject": name, "layers": len(layers), "curves": found})
+        self.journal.append(rows)
 
     def _compiled(self, name: str, arguments: tuple[Any, ...]) -> tuple[list[str], Callable[..., Any]]:
         if name not in self._curves:
@@ -66,12 +64,6 @@ class LayerHistory:
             self._curves[name] = layers, jax.jit(curves)
         return self._curves[name]
 
-    def forget_after(self, step: int) -> None:
-        """Drop what was recorded after a step; a run that is resumed there records it again."""
-        if self._file.exists():
-            kept = [row for row in _read(self._file) if row["step"] <= step]
-            write_atomic(self._file, "".join(json.dumps(row) + "\n" for row in kept).encode())
-
 
 def layer_panels(folder: Path) -> Sequence[Panel]:
     """The heat maps of what a run recorded of its layers.
@@ -82,8 +74,7 @@ def layer_panels(folder: Path) -> Sequence[Panel]:
     Returns:
         A panel a subject; none where nothing was recorded.
     """
-    file = folder / "layers.jsonl"
-    rows = _read(file) if file.exists() else []
+    rows = Journal(folder / "layers.jsonl").rows()
     panels: list[Panel] = []
     for name in dict.fromkeys(row["subject"] for row in rows):
         mine = [row for row in rows if row["subject"] == name]
@@ -93,13 +84,3 @@ def layer_panels(folder: Path) -> Sequence[Panel]:
             Panel(f"Layers over training: {name}", heat_map([row["step"] for row in mine], curves), note=note)
         )
     return panels
-
-
-def _read(file: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for line in file.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:  # the last line of a run that was killed while it wrote
-            break
-    return rows

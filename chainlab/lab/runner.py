@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from chainlab.errors import CheckpointError, NonFiniteError, UsageError
-from chainlab.lab import checkpoint, nonfinite
+from chainlab.lab import checkpoint, fingerprints, nonfinite
 from chainlab.lab.config.envelope import RunConfig
 from chainlab.lab.layers import LayerHistory
 from chainlab.lab.loop import Loop, Replica, build
@@ -161,8 +161,8 @@ class Runner:
 
     def _truncate(self, size: int) -> None:
         """Drop the lines that were written after the checkpoint: they will be written again."""
-        if self.layers is not None:
-            self.layers.forget_after(self.position.step)
+        for journal in [fingerprints.journal(self.record), *([self.layers.journal] if self.layers else [])]:
+            journal.forget_after(self.position.step)
         with open(self.record.metrics, "ab") as file:
             file.truncate(size)
 
@@ -268,7 +268,8 @@ class Runner:
     def _next_stop(self, until: int) -> int:
         """The next step at which the host has something to do."""
         step = self.position.step
-        return min([until, *(step // period * period + period for period in self._periods)])
+        stops = [step // period * period + period for period in self._periods]
+        return min([until, fingerprints.next_mark(step), *stops])
 
     def _dispatch(self, until: int) -> int:
         """How many steps to run next: up to the next stop, for about half a second."""
@@ -309,6 +310,8 @@ class Runner:
             every = settings.eval_every
             if position.step == settings.steps or (every and position.step % every == 0):
                 self._evaluate()
+            if fingerprints.is_mark(position.step) or position.step == settings.steps:
+                fingerprints.journal(self.record).append([fingerprints.take(position.step, self.current.state)])
             if self.layers is not None and position.step % self.layers.every == 0:
                 self.layers.observe(position.step, self.current)
             if interruption:
