@@ -80,8 +80,8 @@ def test_every_verb_loads_and_has_help(capsys):
 
 
 def test_every_module_of_a_verb_is_in_the_table():
-    shared = {"__init__", "main", "group", "verbs", "common", "training"}
-    modules = {path.stem for path in Path(verbs.__file__).parent.glob("*.py")} - shared
+    files = Path(verbs.__file__).parent.glob("*.py")
+    modules = {path.stem for path in files if "\ndef command(" in path.read_text()}
     assert modules == set(verbs.available())
 
 
