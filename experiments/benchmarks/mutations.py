@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from chainlab.experiments.benchmarks.mistakes import Case, rule
 
 _POINTWISE: dict[str, Callable[..., Any]] = {
@@ -168,6 +167,10 @@ def mutant(seed: int) -> tuple[Case, set[tuple[int, ...]]] | None:
     return case, set(map(tuple, np.argwhere(error > 1e-5).tolist()))
 
 
+def _exponentials(x: Any) -> Any:
+    return jnp.exp(x - jax.lax.stop_gradient(jnp.max(x)))
+
+
 _AWKWARD: dict[str, Callable[..., Any]] = {
     "relu": jax.nn.relu,
     "abs": jnp.abs,
@@ -179,13 +182,13 @@ _AWKWARD: dict[str, Callable[..., Any]] = {
     "leaky": lambda x: jax.nn.leaky_relu(x, 0.01),
     "sort": lambda x: jnp.sort(jnp.ravel(x)).reshape(x.shape),
     "log1p": lambda x: jnp.log1p(jnp.abs(x)),
-    "sqrt": lambda x: jnp.sqrt(jnp.abs(x) + 1e-8),
+    "sqrt": lambda x: jnp.sqrt(jnp.abs(x) + 1e-3),
     "square": jnp.square,
     "power": lambda x: jnp.abs(x) ** 1.5,
     "large sum": lambda x: x + jnp.mean(x[..., None] * jnp.ones(500)),
     "logsumexp": lambda x: x - jax.scipy.special.logsumexp(jnp.ravel(x)),
     "softmax": lambda x: jax.nn.softmax(30 * x, axis=-1) if x.ndim else x,
-    "stop maximum": lambda x: jnp.exp(x - jax.lax.stop_gradient(jnp.max(x))) / jnp.sum(jnp.exp(x - jnp.max(x))) if x.ndim == 0 else x,
+    "stop maximum": lambda x: _exponentials(x) / jnp.sum(_exponentials(x)),
     "scan": lambda x: jax.lax.scan(lambda c, r: (jnp.sin(c + r), c), jnp.zeros((), x.dtype), jnp.ravel(x))[1].reshape(x.shape),
     "masked": lambda x: jnp.where(x > 0, jnp.log(jnp.where(x > 0, x, 1.0)), 0.0) * jnp.where(x > 0, x, 0.0),
     "top": lambda x: x * (jax.lax.top_k(jnp.ravel(x), 1)[0][0]),

@@ -27,7 +27,7 @@ _INLINE = {
 """Primitives that only wrap a program, and the parameter that holds it."""
 
 _FEW_BITS = 6
-"""Literals with a mantissa up to this long are taken to be meant as written."""
+"""Literals with a mantissa up to this long, or half of the dtype's, are taken to be meant as written."""
 
 _OPAQUE = frozenset({"pallas_call", "shard_map", "pure_callback", "io_callback", "ffi_call", "random_gamma"})
 """Primitives whose result depends on the dtype they were traced at: they run at that dtype."""
@@ -99,8 +99,10 @@ def literal_spacing(program: ClosedJaxpr) -> float:
         for atom in equation.invars:
             if isinstance(atom, Literal) and jnp.issubdtype(jnp.result_type(atom.val), jnp.floating):
                 value = abs(float(np.asarray(atom.val)))
-                few_bits = not 0 < value < np.inf or (np.frexp(value)[0] * 2**_FEW_BITS).is_integer()
-                eps = eps if few_bits else max(eps, float(jnp.finfo(jnp.result_type(atom.val)).eps))
+                info = jnp.finfo(jnp.result_type(atom.val))
+                bits = min(_FEW_BITS, int(info.nmant) // 2)
+                if 0 < value < np.inf and not (np.frexp(value)[0] * 2**bits).is_integer():
+                    eps = max(eps, float(info.eps))
     return eps
 
 

@@ -1,12 +1,12 @@
 """The planted mistakes and the controls: a fast sample, and all of them."""
 
 import pytest
-
-import chainlab
 from chainlab.experiments.benchmarks.controls import correct
 from chainlab.experiments.benchmarks.gradients_check import caught
 from chainlab.experiments.benchmarks.mistakes import planted
 from chainlab.experiments.benchmarks.mutations import control, mutant
+
+import chainlab
 
 FAST_MISTAKES = (
     "missing factor 3 (x^3)",
