@@ -77,12 +77,13 @@ def mlp(config: MlpConfig) -> chainlab.Task:
 
 def _per_class(dataset: "Dataset", model: Any, params: Any) -> chainlab.Panel:
     """Precision, recall and support of every class on the test set."""
+    import jax.numpy as jnp
     import numpy as np
     from sklearn.metrics import precision_recall_fscore_support
 
     split = dataset.splits["test"]
     x = dataset.transform(split)["x"] if dataset.transform else split["x"]
-    predicted = np.argmax(np.asarray(model.apply(params, x)), axis=-1)
+    predicted = np.argmax(model.apply(params, jnp.asarray(x)), axis=-1)
     labels = range(len(dataset.classes))
     scores = precision_recall_fscore_support(split["y"], predicted, labels=labels, zero_division=0)
     names = ("precision", "recall", "f1", "examples")

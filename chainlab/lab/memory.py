@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from chainlab.lab.task import Task
 
 
-def memory_plan(task: Task, seeds: Sequence[int]) -> dict[str, float]:
+def memory_plan(task: Task, seeds: Sequence[int]) -> dict[str, int | float]:
     """Sizes of a run's state, data and batch from shapes alone, without device work.
 
     Args:
