@@ -48,9 +48,9 @@ def test_show(chainlab, make_run):
 
 
 def test_show_prints_brackets_as_they_are(chainlab, make_run):
-    make_run(command="chainlab run x model.hidden='[64, 64]'", final={"test/[bold]": [1.0]})
+    make_run(command="chainlab run x 'note=[bold]'", final={"test/[bold]": [1.0]})
     _, out, _ = chainlab("show", "latest")
-    assert "model.hidden='[64, 64]'" in out
+    assert "chainlab run x 'note=[bold]'" in out
     assert "test/[bold]" in out
 
 

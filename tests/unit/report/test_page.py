@@ -144,7 +144,7 @@ def test_a_panel_cannot_name_a_file_outside_its_folder(make_run, tmp_path):
     folder = make_run()
     report.save_panels([], folder)
     (tmp_path / "secret").write_text("secret")
-    entry = {"title": "t", "rows": [], "note": "", "figure": "../../../secret"}
+    entry = {"title": "t", "rows": [], "note": "", "figure": "../../../../secret"}
     (folder / "panels.json").write_text(json.dumps([entry]))
     with pytest.raises(UsageError, match=r"panels\.json"):
         report.load_panels(folder)
