@@ -148,8 +148,9 @@ def generalisation(count: int, first: int = 10_000) -> tuple[int, int, int, int]
     Returns:
         Mistakes caught, mistakes drawn, false alarms, controls drawn.
     """
-    import chainlab
     from chainlab.experiments.benchmarks.mutations import control, mutant
+
+    import chainlab
 
     found = drawn = alarms = 0
     for seed in range(first, first + count):

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from chainlab.experiments.benchmarks.mistakes import Case, rule
 
 _POINTWISE: dict[str, Callable[..., Any]] = {
