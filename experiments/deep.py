@@ -138,7 +138,11 @@ def deep(config: DeepConfig) -> chainlab.Task:
 
 def _prepare(dataset: Any, kind: str, *, flip: bool) -> tuple[Any, dict[str, Any]]:
     """Centre by the training mean, divide by one standard deviation, shape for the kind, and mirror."""
+    import math
+
     import numpy as np
+
+    from chainlab.errors import UsageError
 
     examples = dataset.transform or (lambda batch: batch)
     train = np.asarray(examples(dataset.train)["x"], np.float32)
@@ -146,7 +150,13 @@ def _prepare(dataset: Any, kind: str, *, flip: bool) -> tuple[Any, dict[str, Any
 
     def prepare(split: Any) -> dict[str, Any]:
         x = (np.asarray(examples(split)["x"], np.float32) - mean) / deviation
-        x = x.reshape(len(x), -1) if kind == "mlp" else x
+        side = math.isqrt(mean.size)
+        if kind == "mlp":
+            x = x.reshape(len(x), -1)
+        elif x.ndim == 2 and side**2 != mean.size:
+            raise UsageError(f"chain.kind: {kind} wants images, got {mean.size} features, which are no square")
+        elif x.ndim == 2:
+            x = x.reshape(len(x), side, side)
         x = x[..., None] if kind == "convolution" and x.ndim == 3 else x
         y = np.asarray(split["y"], np.int32)
         return {"x": np.concatenate([x, -x]), "y": np.concatenate([y, y])} if flip else {"x": x, "y": y}

@@ -6,7 +6,7 @@ import jax
 from jaxtyping import Array
 
 from chainlab.deep.branches import attention_branch, convolution_branch, mlp_branch
-from chainlab.deep.connection import Connection, connect
+from chainlab.deep.connection import connect
 from chainlab.deep.memory import deep
 from chainlab.deep.theory import critical_sigma_w
 from chainlab.errors import UsageError
@@ -46,7 +46,7 @@ def chain(layer: Model, depth: int, *, memory: str = "store") -> Model:
 
 def layer(
     kind: Kind,
-    connection: Connection,
+    connection: str,
     *,
     dim: int,
     depth: int,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from chainlab.deep.segments import scanned
+from chainlab.deep.segments import divisor_near, scanned
 from chainlab.errors import UsageError
 from chainlab.typing import Params
 
@@ -119,9 +119,9 @@ def _candidates(layer: Callable[[Params, Any], Any], params: Params, x: PyTree) 
     size = _bytes(x)
     # beside what its derivative saves, a layer of a group costs a copy of its parameters and of their gradients
     ratio = size / (_bytes(saved) + 2 * _bytes(first))
-    two = max(1, round(math.sqrt(depth * ratio)))
-    outer = max(1, round((depth**2 * ratio) ** (1 / 3)))
-    inner = max(1, round(math.sqrt(outer * ratio)))
+    two = divisor_near(depth, math.sqrt(depth * ratio))
+    outer = divisor_near(depth, (depth**2 * ratio) ** (1 / 3))
+    inner = divisor_near(outer, math.sqrt(outer * ratio))
     for groups in ((two,), (outer, inner)):
         if depth > groups[0] > (groups[1] if len(groups) > 1 else 0):
             yield groups

@@ -31,7 +31,7 @@ ADDITIVE: tuple[Connection, ...] = ("residual", "scaled", "rezero", "skipinit", 
 """Those that add to their input, which a reversible chain can invert."""
 
 
-def connect(branch: Model, connection: Connection, *, dim: int, depth: int, residual: bool = True) -> Model:
+def connect(branch: Model, connection: str, *, dim: int, depth: int, residual: bool = True) -> Model:
     r"""One residual layer from a branch $f$ that keeps its input's shape.
 
     - `plain`: $f(h)$, no skip: it lives by critical initialisation alone.

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from chainlab.deep.budget import plan
-from chainlab.deep.segments import scanned, store
+from chainlab.deep.segments import divisor_near, scanned, store
 from chainlab.deep.two_streams import reversible
 from chainlab.errors import UsageError
 from chainlab.typing import Params
@@ -66,23 +66,11 @@ def deep(layer: Layer, params: Params, x: PyTree, *, memory: str = "store") -> P
     if memory == "store":
         return store(layer, params, x)
     if memory == "sqrt":
-        return scanned(layer, params, x, (group_size(depth),))
+        return scanned(layer, params, x, (divisor_near(depth, math.sqrt(depth)),))
     budget = re.fullmatch(r"budget:\s*(\d+(?:\.\d+)?)\s*MiB", memory)
     if budget is None:
         raise UsageError(f"memory must be store, sqrt, reversible or 'budget: N MiB', got {memory!r}")
     return scanned(layer, params, x, plan(layer, params, x, float(budget[1])).groups)
-
-
-def group_size(depth: int) -> int:
-    r"""The size of a group that balances groups against layers in a group, $\sqrt{L}$ rounded.
-
-    Args:
-        depth: Number of layers.
-
-    Returns:
-        Layers in a group.
-    """
-    return max(1, round(math.sqrt(depth)))
 
 
 def layers(params: Params) -> int:

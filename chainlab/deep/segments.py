@@ -1,5 +1,6 @@
 """Scans whose layers are grouped, each group recomputed in the backward pass."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,6 +8,29 @@ import jax
 from jaxtyping import PyTree
 
 from chainlab.typing import Params
+
+
+def divisor_near(number: int, wanted: float) -> int:
+    """A divisor of a number that is within a factor of 3 of the wanted one, or the wanted one itself.
+
+    Groups that divide the depth are views of the stacked parameters; a shorter last group makes XLA copy them.
+
+    Args:
+        number: The number.
+        wanted: What the divisor should be near.
+
+    Returns:
+        At least 1 and at most `number`.
+
+    Example:
+        >>> divisor_near(1000, 31.6), divisor_near(101, 10.0)
+        (25, 10)
+    """
+    divisors = {
+        d for small in range(1, math.isqrt(number) + 1) if number % small == 0 for d in (small, number // small)
+    }
+    best = min(divisors, key=lambda d: abs(math.log(d / wanted)))
+    return best if 1 / 3 <= best / wanted <= 3 else min(number, max(1, round(wanted)))
 
 
 def store(layer: Callable[[Params, Any], Any], params: Params, x: PyTree) -> PyTree:

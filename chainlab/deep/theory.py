@@ -58,10 +58,10 @@ class _Integrals:
         self._derivative = jax.jit(jax.vmap(jax.grad(lambda x: function(x))))
         self.nodes, self.weights = _normal(_NODES)
 
-    def values(self, x: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
+    def values(self, x: Float[ndarray, "*n"]) -> Float[ndarray, "*n"]:
         return self._evaluate(self._value, x)
 
-    def slopes(self, x: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
+    def slopes(self, x: Float[ndarray, "*n"]) -> Float[ndarray, "*n"]:
         return self._evaluate(self._derivative, x)
 
     def _evaluate(self, function: Callable[[Array], Array], x: ndarray) -> ndarray:
@@ -145,7 +145,7 @@ def _scale(factor: float) -> float:
 
 
 def _fixed_variance(integrals: _Integrals, sigma_w: float, sigma_b: float) -> float:
-    """The stable fixed point that a variance of 1 flows to."""
+    """The fixed point that a variance of 1 flows to."""
 
     def excess(variance: float) -> float:
         return (sigma_w**2 * integrals.square(variance) + sigma_b**2) / variance - 1
@@ -153,13 +153,15 @@ def _fixed_variance(integrals: _Integrals, sigma_w: float, sigma_b: float) -> fl
     found = np.asarray([excess(q) for q in _VARIANCES])
     if np.max(np.abs(found)) < 1e-6:  # every variance stays as it is (ReLU at sqrt(2))
         return 1.0
-    if np.all(found > -1e-9):
-        return math.inf
-    stable = np.flatnonzero((found[:-1] > 0) & (found[1:] <= 0))  # the flow comes in from both sides
-    if not stable.size:
-        return 0.0
-    nearest = stable[np.argmin(np.abs(np.log(_VARIANCES[stable])))]
-    return _root(excess, float(_VARIANCES[nearest]), float(_VARIANCES[nearest + 1]))
+    start = int(np.argmin(np.abs(np.log(_VARIANCES))))
+    step = 1 if found[start] > 0 else -1
+    index = start
+    while 0 <= index + step < len(_VARIANCES):
+        if found[index] * found[index + step] <= 0:
+            low, high = sorted((float(_VARIANCES[index]), float(_VARIANCES[index + step])))
+            return _root(excess, low, high)
+        index += step
+    return math.inf if step > 0 else 0.0
 
 
 def _fixed_correlation(integrals: _Integrals, sigma_w: float, sigma_b: float, variance: float) -> float:
@@ -179,6 +181,9 @@ def _fixed_correlation(integrals: _Integrals, sigma_w: float, sigma_b: float, va
 
 def critical_sigma_w(activation: Activation, sigma_b: float = 0.0) -> float:
     r"""The $\sigma_w$ at which gradients neither shrink nor grow: $\chi(\sigma_w, \sigma_b) = 1$.
+
+    For an activation whose variance has no stable fixed point (GELU, SiLU) $\chi$ jumps past 1, and the jump is
+    where a variance of 1 stays 1.
 
     Args:
         activation: A name of `chainlab.nn.activations`, or an elementwise function.

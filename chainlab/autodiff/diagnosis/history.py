@@ -83,7 +83,8 @@ def heat_map(steps: Sequence[int], curves: Mapping[str, Float[np.ndarray, "time 
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 
-    shown = {name: np.asarray(curve, float) for name, curve in curves.items() if not np.isnan(curve).all()}
+    ordered = [*(name for name in CURVES if name in curves), *(name for name in curves if name not in CURVES)]
+    shown = {name: np.asarray(curves[name], float) for name in ordered if not np.isnan(curves[name]).all()}
     if not shown:
         raise UsageError("heat_map: every curve is empty")
     for name, curve in shown.items():

@@ -80,18 +80,21 @@ def findings(chain: Chain, everything: Chain, phase: Phase | None) -> list[Findi
         *_share(everything, "saturated", everything.statistics.saturated, SATURATED),
         *_share(everything, "dead", everything.statistics.dead, DEAD),
     ]
-    return _causes(found)
+    return _causes(found, everything)
 
 
-def _causes(found: list[Finding]) -> list[Finding]:
-    """Drop what another finding explains: a value that underflows makes every unit dead and every adjoint 0."""
-    problems = {(finding.problem, finding.side) for finding in found}
-    if ("vanishing", "value") in problems:
-        found = [finding for finding in found if finding.problem != "dead"]
-    if ("exploding", "adjoint") in problems:
-        found = [f for f in found if (f.problem, f.side) != ("non-finite", "adjoint")]
-    if ("exploding", "value") in problems:
-        found = [f for f in found if f.problem != "non-finite"]
+def _causes(found: list[Finding], everything: Chain) -> list[Finding]:
+    """Drop what another finding explains, and put causes before their consequences."""
+    place = {name.name: index for index, name in enumerate(everything.names)}
+    by_kind = {(finding.problem, finding.side): finding for finding in found}
+    dead, small = by_kind.get(("dead", "value")), by_kind.get(("vanishing", "value"))
+    if dead is not None and small is not None:
+        if place[dead.layer] < place[small.layer]:  # the units died first
+            return [dead, *(finding for finding in found if finding not in (dead, small))]
+        found = [finding for finding in found if finding is not dead]  # a value that underflows looks dead
+    for side in ("value", "adjoint"):  # what overflows has grown first
+        if ("exploding", side) in by_kind:
+            found = [f for f in found if (f.problem, f.side) != ("non-finite", side)]
     return found
 
 
