@@ -35,6 +35,7 @@ from .neurons import integrate_and_fire as integrate_and_fire
 from .neurons import leaky_integrator as leaky_integrator
 from .neurons import lif as lif
 from .objective import Objective as Objective
+from .precision import dense_bfloat16 as dense_bfloat16
 from .surrogates import Surrogate as Surrogate
 from .surrogates import arctan as arctan
 from .surrogates import shapes as shapes

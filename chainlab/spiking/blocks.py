@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from chainlab.errors import UsageError
-from chainlab.spiking.constant import Constant, Sequence, first, length
+from chainlab.spiking.constant import Constant, first, length
 from chainlab.spiking.neuron import Neuron
 from chainlab.spiking.objective import Objective
 from chainlab.typing import Batch, Gradient, Metrics, Params, PRNGKey, State

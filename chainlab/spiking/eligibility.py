@@ -150,5 +150,3 @@ def add(total: Params, part: Params) -> None:
             add(total[name], value)
         else:
             total[name] = total[name] + value
-
-

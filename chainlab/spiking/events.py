@@ -162,8 +162,8 @@ def _simulate(
     horizon = jnp.asarray(constants.horizon, weight.dtype)
     no_input = jnp.zeros((1, size), weight.dtype)
     padded_weight = jnp.concatenate([weight, no_input])
-    padded_times = jnp.append(times, jnp.inf).astype(weight.dtype)
-    padded_sources = jnp.append(sources, inputs).astype(jnp.int32)
+    padded_times = jnp.append(times.astype(weight.dtype), jnp.asarray(jnp.inf, weight.dtype))
+    padded_sources = jnp.append(sources.astype(jnp.int32), jnp.int32(inputs))
 
     def body(carry: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], _Tape]:
         v, current, now, read, written = carry
@@ -180,11 +180,12 @@ def _simulate(
             jnp.where(fires, neuron, size).astype(jnp.int32),
             current[neuron],
         )
-        v = jnp.where((jnp.arange(size) == neuron) & fires, 0.0, v)
+        v = jnp.where((index == neuron) & fires, 0.0, v)
         current = current + jnp.where(arrives, 1.0, 0.0) * padded_weight[tape.source]
         current = current + jnp.where(fires, 1.0, 0.0) * recurrent[neuron]
-        return (v, current, time, read + arrives, written + fires), tape
+        return (v, current, time, read + arrives.astype(jnp.int32), written + fires.astype(jnp.int32)), tape
 
+    index = jnp.arange(size, dtype=jnp.int32)
     start = (
         jnp.zeros(size, weight.dtype),
         jnp.zeros(size, weight.dtype),
@@ -195,12 +196,17 @@ def _simulate(
     length = times.shape[0] + constants.most
     (v, current, now, read, _), tape = jax.lax.scan(body, start, None, length=length)
     fired = tape.neuron < size
-    slot = jnp.where(fired, jnp.cumsum(fired) - 1, constants.most)
+    slot = jnp.where(fired, _rank(fired), constants.most)
     out_times = jnp.full(constants.most, jnp.inf, weight.dtype).at[slot].set(tape.time, mode="drop")
     out_neurons = jnp.full(constants.most, size, jnp.int32).at[slot].set(tape.neuron, mode="drop")
     more = now + jnp.min(_crossing(constants, threshold, v, current)) < horizon
     complete = ~more & (padded_times[read] >= horizon)
     return (out_times, out_neurons, complete), tape
+
+
+def _rank(chosen: Array) -> Array:
+    """The place of each chosen entry among the chosen ones."""
+    return jnp.cumsum(chosen.astype(jnp.int32), dtype=jnp.int32) - 1
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -222,7 +228,7 @@ def _run_backward(constants: Constants, residuals: tuple[Any, ...], cotangents: 
     rows = jnp.concatenate([weight, jnp.zeros((1, size), weight.dtype)])
     recurrent_rows = jnp.concatenate([recurrent, jnp.zeros((1, size), recurrent.dtype)])
     fired, arrived = tape.neuron < size, tape.source < inputs
-    slot = jnp.where(fired, jnp.cumsum(fired) - 1, 0)
+    slot = jnp.where(fired, _rank(fired), 0)
     time_cotangent = jnp.where(fired, cotangents[0][slot], 0.0)
     before = jnp.concatenate([jnp.zeros((1,), tape.time.dtype), tape.time[:-1]])
 
@@ -230,7 +236,7 @@ def _run_backward(constants: Constants, residuals: tuple[Any, ...], cotangents: 
         """Pull the adjoints back over one event, and over the flow that led to it."""
         a_v, a_i = carry
         time, source, neuron, current, time_bar, previous = event
-        fires, own = neuron < size, jnp.arange(size) == neuron
+        fires, own = neuron < size, jnp.arange(size, dtype=jnp.int32) == neuron
         row = recurrent_rows[neuron]
         # the shift of the event's own time moves what comes after it
         shift = jnp.sum(row * (a_i / tau_syn - jnp.where(own, 0.0, a_v)))
@@ -250,7 +256,7 @@ def _run_backward(constants: Constants, residuals: tuple[Any, ...], cotangents: 
     weight_bar = jnp.zeros_like(rows).at[tape.source].add(jumps)[:inputs]
     recurrent_bar = jnp.zeros_like(recurrent_rows).at[tape.neuron].add(jumps)[:size]
     threshold_bar = jnp.sum(jnp.where(fired, of_threshold, 0.0))
-    order = jnp.where(arrived, jnp.cumsum(arrived) - 1, times.shape[0])
+    order = jnp.where(arrived, _rank(arrived), times.shape[0])
     times_bar = jnp.zeros_like(times).at[order].add(of_input.astype(times.dtype), mode="drop")
     return weight_bar, recurrent_bar, threshold_bar, times_bar, np.zeros(times.shape, jax.dtypes.float0)
 
@@ -276,7 +282,7 @@ def from_raster(raster: Float[Array, "time dim"], most: int | None = None) -> Sp
     most = most or steps * size
     (index,) = jnp.nonzero(raster.reshape(-1), size=most, fill_value=steps * size)
     there = index < steps * size
-    times = jnp.where(there, index // size, jnp.inf).astype(raster.dtype)
+    times = jnp.where(there, (index // size).astype(raster.dtype), jnp.inf)
     return Spikes(times, jnp.where(there, index % size, size).astype(jnp.int32), jnp.sum(raster != 0) <= most)
 
 

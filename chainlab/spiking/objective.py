@@ -73,5 +73,3 @@ def of_network(objective: Any, rule: str) -> Objective:
     if not isinstance(objective, Objective):
         raise UsageError(f"{rule} needs a spiking.Objective, whose network it can step through; got {objective!r}")
     return objective
-
-

@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 from chainlab import nn, spiking
 from chainlab.errors import UsageError
 
-INPUTS, SIZE, MOST, HORIZON = 3, 3, 12, 40.0
+INPUTS, SIZE, MOST, HORIZON = 3, 3, 40, 40.0
 TIMES = [0.5, 2.0, 3.1, 5.0, 8.3, 9.9, 14.0, 21.0]
 SOURCES = [0, 1, 2, 0, 1, 2, 1, 0]
 
@@ -126,9 +126,7 @@ def test_the_rule_is_the_derivative_of_the_continuous_network(x64):
         weight, step = params[name]["weight"], 1e-6
         for index in [(0, 0), (2, 1), (1, 0)]:
             nudge = jnp.zeros_like(weight).at[index].set(step)
-            up, down = (
-                run({**params, name: {"weight": weight + sign * nudge}}, batch, key)[0][0] for sign in (1, -1)
-            )
+            up, down = (run({**params, name: {"weight": weight + sign * nudge}}, batch, key)[0][0] for sign in (1, -1))
             want = float(up - down) / (2 * step)
             assert abs(float(gradient[name]["weight"][index]) - want) <= 1e-6 * max(1.0, abs(want))
 
