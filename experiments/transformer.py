@@ -47,7 +47,7 @@ class TransformerConfig:
 @chainlab.experiment
 def transformer(config: TransformerConfig) -> chainlab.Task:
     """Train a language model."""
-    from chainlab import autodiff, lab
+    from chainlab import autodiff, lab, nn
     from chainlab.transformer import evaluate_next_token, language_model, next_token, optimizer
 
     source = load(config)
@@ -59,7 +59,7 @@ def transformer(config: TransformerConfig) -> chainlab.Task:
         return metrics | _label_accuracy(model, params, split) if config.data.source == "digits" else metrics
 
     return lab.supervised(
-        model,
+        nn.Model(model.init, model.apply),
         objective,
         optimizer(config.optimizer, config.model),
         source.data,
@@ -112,14 +112,15 @@ def _label_accuracy(model: Any, params: Any, split: Any) -> dict[str, Any]:
 def _panels(model: Any, objective: Any, source: Source, params: Any) -> list[chainlab.Panel]:
     """Attention maps of one sequence, the gradient that reaches each layer, and a sample of generated text."""
     import jax
+    import jax.numpy as jnp
     import numpy as np
     from matplotlib.figure import Figure
 
     from chainlab.transformer import attention_maps, generate, gradient_flow
 
     split = next(iter(source.data.splits.values()))
-    batch = jax.tree.map(lambda leaf: leaf[0], split)
-    maps = attention_maps(model, params, np.asarray(batch["x"][0][:64]))
+    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), split)
+    maps = attention_maps(model, params, batch["x"][0][:64])
     panels = []
     if maps:
         columns = next(iter(maps.values())).shape[0]

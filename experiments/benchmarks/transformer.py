@@ -16,7 +16,7 @@ _PEERS = Path(__file__).parent / "peers"
 _CASES = {
     "4 layers, 4 heads, 128 dims, T=64, B=12": {
         "shape": {"layers": 4, "heads": 4, "dim": 128, "context": 64, "batch": 12, "dispatch": 10},
-        "repeat": 5,
+        "repeat": 2,
         "goals": {"nanogpt eager": ">= 1.2", "nanogpt compiled": ">= 1.1"},
     },
     "6 layers, 6 heads, 384 dims, T=256, B=8": {

@@ -36,6 +36,7 @@ def run(tmp_path_factory):
         return start(load(folder / "tiny.yaml"), root=folder, quiet=True, command=["test"])
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_generation_continues_its_text(run):
     rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     losses = [np.mean(row["metrics"]["cross_entropy"]) for row in rows if row["split"] == "train"]
@@ -52,6 +53,7 @@ def test_a_run_learns_and_generation_continues_its_text(run):
     assert streamed.stdout == "the " + answer["text"] + "\n"
 
 
+@pytest.mark.slow
 def test_bad_requests_say_what_was_wanted(run):
     cases = {
         ("--prompt", "QUICK"): "'Q' is not one of its",
@@ -65,6 +67,7 @@ def test_bad_requests_say_what_was_wanted(run):
     assert "no config.yaml" in str(result.exception)
 
 
+@pytest.mark.slow
 def test_panels_show_attention_gradient_and_a_sample(run):
     task = load(run.folder / "config.yaml").task()
     attention, gradient, sample = task.panels(task.init(jax.random.key(0)), run.folder)
