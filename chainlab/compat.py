@@ -1,17 +1,17 @@
 """Two JAX symbols that PennyLane 0.45 calls and JAX 0.11 removed from its public face.
 
-`jax.core.is_concrete` (PennyLane's `math/utils.py`) and `jax.core.concrete_or_error` (its
-`math/single_dispatch.py`). Nothing is touched where JAX still has them.
+They are `jax.core.is_concrete` (called in PennyLane's `math/utils.py`) and `jax.core.concrete_or_error` (in its
+`math/single_dispatch.py`). Nothing is touched on a JAX that still has them.
 """
 
+import jax
 import jax.core
 
 
 def restore_removed_symbols() -> None:
     """Put back what PennyLane looks up in `jax.core`, from where JAX keeps it now."""
-    names = [name for name in ("is_concrete", "concrete_or_error") if not hasattr(jax.core, name)]
-    if names:
+    if jax.__version_info__ >= (0, 11):
         from jax._src import core
 
-        for name in names:
+        for name in ("is_concrete", "concrete_or_error"):
             setattr(jax.core, name, getattr(core, name))

@@ -206,7 +206,8 @@ class _Builder:
                 f"{operator.name} is a noise channel, which a pure state cannot hold: use device='default.mixed'"
             )
         operator = _in_real_angle(operator)
-        if not _constants_traced(operator) and _is_direct(operator):
+        composite = isinstance(operator, library.ops.Prod | library.ops.Pow) and operator.has_decomposition
+        if not composite and not _constants_traced(operator) and _is_direct(operator):
             kind = kind_of(operator)
             traced = [isinstance(value, jax.Array) for value in operator.data]
             if all(rule is not None for rule, t in zip(kind.rules, traced, strict=True) if t):

@@ -1,7 +1,7 @@
 """Gates as data: what a gate computes and how it is differentiated, apart from its angles and wires."""
 
 import functools
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,7 @@ class Kind:
             levels, vectors = self._levels
             phases = library.math.exp(-1j * levels * data[0])
             return (vectors * phases) @ vectors.conj().T
-        bound = library.ops.functions.bind_new_parameters(self.template, data)
+        bound = bind(self.template, data)
         if self.diagonal:
             return bound.eigvals()
         return library.matrix(bound, wire_order=self.template.wires)
@@ -82,6 +82,31 @@ class Kind:
         with library_numerics():  # no entry vanishes by accident at two generic points
             points = [np.asarray(self.matrix(*(value + offset for value in data))) for offset in (0.0, 0.7)]
         return np.any(np.abs(points) > 1e-14, axis=0)
+
+
+def bind(operator: Any, data: Sequence[Any]) -> Any:
+    """The operator with other parameters.
+
+    PennyLane's own function loses its place in time evolutions, whose Hamiltonian has coefficients that are not
+    parameters.
+
+    Args:
+        operator: A PennyLane operator.
+        data: Its new parameters.
+
+    Returns:
+        The new operator.
+    """
+    library = pennylane()
+    if isinstance(operator, library.ops.Evolution):
+        return library.ops.Evolution(operator.base, data[0])
+    if isinstance(operator, library.ops.Adjoint):
+        return library.adjoint(bind(operator.base, data))
+    if type(operator) is library.ops.ControlledOp:
+        return library.ctrl(
+            bind(operator.base, data), control=operator.control_wires, control_values=operator.control_values
+        )
+    return library.ops.functions.bind_new_parameters(operator, data)
 
 
 _kinds: dict[Hashable, Kind] = {}  # rules and patterns cost numerical work: done once a process
@@ -108,9 +133,9 @@ def kind_of(operator: Any) -> Kind:
     try:
         signature = (controls, _signature(local, {id(value) for value in local.data}))
     except _IncomparableError:
-        return Kind(library.ops.functions.bind_new_parameters(local, generic), controls)
+        return Kind(bind(local, generic), controls)
     if signature not in _kinds:
-        _kinds[signature] = Kind(library.ops.functions.bind_new_parameters(local, generic), controls)
+        _kinds[signature] = Kind(bind(local, generic), controls)
     return _kinds[signature]
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Complex, Shaped
 
 from chainlab.quantum.circuit import Circuit, Gate
-from chainlab.quantum.gates import Kind
-from chainlab.quantum.library import library_numerics, pennylane
+from chainlab.quantum.gates import Kind, bind
+from chainlab.quantum.library import library_numerics
 from chainlab.quantum.statevector import apply, controlled, multiply
 
 _BLOCK_WIRES = 2  # gates are merged into blocks of up to this many wires
@@ -182,10 +182,10 @@ def _merge(block: _Block, gates: Sequence[Gate], unitaries: Sequence[_Unitary], 
 
 def _grow(
     unitary: _Unitary,
-    base: Complex[Array, "dim 1 *basis"],
-    branches: Complex[Array, "dim copies *basis"] | None,
+    base: Complex[Array, "dim 1 ..."],
+    branches: Complex[Array, "dim copies ..."] | None,
     wires: Sequence[int],
-) -> Complex[Array, "dim more *basis"] | None:
+) -> Complex[Array, "dim more ..."] | None:
     """Carry the copies shifted so far through a gate, and add those in which this gate is shifted."""
     carried = [] if branches is None else [unitary.on(branches, wires)]
     if unitary.variants is not None:
@@ -242,5 +242,5 @@ def _initial(circuit: Circuit, leaves: Sequence[Array], dtype: Any) -> Complex[A
     operator, slots = circuit.preparation
     data = [leaves[slot] if isinstance(slot, int) else slot for slot in slots]
     with library_numerics():
-        bound = pennylane().ops.functions.bind_new_parameters(operator, data)
+        bound = bind(operator, data)
         return jnp.asarray(bound.state_vector(wire_order=list(circuit.wires))).reshape(dim, 1).astype(dtype)

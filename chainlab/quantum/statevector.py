@@ -41,11 +41,11 @@ def _scaled(entry: Any, part: Array) -> Array:
 
 
 def apply(
-    unitary: Shaped[Any, "sub sub *columns"],
+    unitary: Shaped[Any, "sub sub ..."],
     states: Complex[Array, "dim *columns"],
     wires: Sequence[int],
     pattern: Bool[np.ndarray, "sub sub"] | None = None,
-) -> Complex[Array, "dim *columns"]:
+) -> Complex[Array, "dim ..."]:
     """Apply a gate to every column.
 
     Args:
@@ -87,8 +87,8 @@ def apply(
 
 
 def multiply(
-    diagonal: Shaped[Array, "sub *columns"], states: Complex[Array, "dim *columns"], wires: Sequence[int]
-) -> Complex[Array, "dim *columns"]:
+    diagonal: Shaped[Array, "sub ..."], states: Complex[Array, "dim *columns"], wires: Sequence[int]
+) -> Complex[Array, "dim ..."]:
     """Apply a gate given by its diagonal, on any number of wires."""
     split, axes = _split(states, wires)
     order = np.argsort(axes)
@@ -101,12 +101,12 @@ def multiply(
 
 
 def controlled(
-    unitary: Shaped[Any, "sub sub *columns"],
+    unitary: Shaped[Any, "sub sub ..."],
     states: Complex[Array, "dim *columns"],
     wires: Sequence[int],
     values: Sequence[bool],
     pattern: Bool[np.ndarray, "sub sub"] | None = None,
-) -> Complex[Array, "dim *columns"]:
+) -> Complex[Array, "dim ..."]:
     """Apply a gate where the first wires have given values, and nothing elsewhere."""
     controls, targets = list(wires[: len(values)]), list(wires[len(values) :])
     split, axes = _split(states, controls)

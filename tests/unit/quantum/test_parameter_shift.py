@@ -130,7 +130,7 @@ def test_gates_without_a_rule_are_refused_by_name(qml):
 
     f = quantum.expectation(circuit)
     assert f(0.3) == pytest.approx(np.cos(0.6))  # evaluating it is no problem
-    with pytest.raises(UsageError, match="QubitUnitary has no shift rule.*backprop"):
+    with pytest.raises(UsageError, match=r"QubitUnitary has no shift rule.*backprop"):
         jax.grad(f)(0.3)
     assert jax.grad(quantum.expectation(circuit, gradient="backprop"))(0.3) == pytest.approx(-2 * np.sin(0.6))
 
