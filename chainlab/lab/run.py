@@ -67,6 +67,12 @@ def start(
     folder = create_folder(root, document.experiment.name, document.hash)
     record = Record(folder)
     (folder / "config.yaml").write_text(document.to_yaml())
+    describe(record, document, task, command)
+    return _drive(document, task, record, until=until, quiet=quiet, prepare=lambda runner: None)
+
+
+def describe(record: Record, document: Document, task: Task, command: Sequence[str] | None) -> None:
+    """Record what a run is before it starts: config, command, seeds, data and surroundings."""
     record.update(
         status="running",
         experiment=document.experiment.name,
@@ -81,7 +87,6 @@ def start(
         data=vars(task.data.origin),
         **provenance(),
     )
-    return _drive(document, task, record, until=until, quiet=quiet, prepare=lambda runner: None)
 
 
 def resume(folder: Path, *, until: int | None = None, quiet: bool = False) -> Run:

@@ -70,6 +70,7 @@ class Runner:
         progress: Told about every block, line and evaluation.
         sinks: Called with `(step, split, metrics)` for every line of metrics.jsonl.
         diagnose_every: Steps between two records of every layer's statistics; none when None.
+        build: Makes the compiled functions, from the task, the seeds and the most steps of a dispatch.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Runner:
         progress: Progress | None = None,
         sinks: Sequence[Callable[[int, str, Mapping[str, Any]], None]] = (),
         diagnose_every: int | None = None,
+        build: Callable[[Task, Sequence[int], int], Loop] = build,
     ) -> None:
         if settings.monitor and settings.monitor.partition("/")[0] not in task.data.splits:
             raise UsageError(
