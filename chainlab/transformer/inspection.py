@@ -44,7 +44,9 @@ def attention_maps(
     return maps
 
 
-def gradient_flow(model: LanguageModel, objective: Objective, params: Params, batch: Batch) -> list[dict[str, float]]:
+def gradient_flow(
+    model: LanguageModel, objective: Objective, params: Params, batch: Batch
+) -> list[dict[str, float | int]]:
     r"""Root mean square of the gradient by layer and part, $\sqrt{\overline{(\partial L / \partial W)^2}}$.
 
     Args:
@@ -58,11 +60,11 @@ def gradient_flow(model: LanguageModel, objective: Objective, params: Params, ba
         that received gradient.
     """
     gradient = jax.grad(lambda p: objective(p, batch, jax.random.key(0))[0])(params)
-    rows: list[dict[str, float]] = []
+    rows: list[dict[str, float | int]] = []
     for layer in range(model.architecture.layers):
         repetition, slot = divmod(layer, len(model.architecture.pattern))
         parts = jax.tree.map(lambda leaf, i=repetition: leaf[i], gradient["blocks"][str(slot)])
-        row: dict[str, float] = {"layer": layer}
+        row: dict[str, float | int] = {"layer": layer}
         for name, part in parts.items():
             leaves = [jnp.ravel(leaf) for leaf in jax.tree.leaves(part)]
             if leaves:

@@ -88,8 +88,8 @@ def _training_rows(name: str, case: Any, timings: Any, prepared: Any, missing: M
     rate = {who: work / statistics.median(row["seconds"] for row in rows) for who, rows in timings.items()}
     mine = [who for who in timings if who.startswith("chainlab")]
     best = max(mine, key=lambda who: rate[who])
-    faster = ratios(timings, best)
-    peers: dict[str, float | None] = {who: rate[who] for who in timings if who not in mine}
+    faster = {who: ratio for who, ratio in ratios(timings, best).items() if who not in mine}
+    peers: dict[str, float | None] = {who: rate[who] for who in timings if who != best}
     peers |= dict.fromkeys(missing, None)
     memory = ", ".join(f"{who} {rows[-1]['peak_mib']:.0f}" for who, rows in timings.items())
     rows = [Row("training-rate", f"tokens/s, {name}", rate[best], peers=peers, note=f"{best}; peak MiB: {memory}")]

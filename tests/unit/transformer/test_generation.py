@@ -15,7 +15,8 @@ SMALL = Architecture(layers=1, heads=2, dim=8, context=8, init="zero", norm="rms
 def made(**change):
     model = language_model(dataclasses.replace(SMALL, **change), vocabulary=5)
     params = jax.jit(model.init)(jax.random.key(0))
-    return model, params
+    noise = iter(jax.random.split(jax.random.key(1), len(jax.tree.leaves(params))))
+    return model, jax.tree.map(lambda x: x + jax.random.normal(next(noise), x.shape), params)
 
 
 def uncached(model, params, prompt, count):
