@@ -189,14 +189,16 @@ _AWKWARD: dict[str, Callable[..., Any]] = {
     "logsumexp": lambda x: x - jax.scipy.special.logsumexp(jnp.ravel(x)),
     "softmax": lambda x: jax.nn.softmax(30 * x, axis=-1) if x.ndim else x,
     "stop maximum": lambda x: _exponentials(x) / jnp.sum(_exponentials(x)),
-    "scan": lambda x: jax.lax.scan(lambda c, r: (jnp.sin(c + r), c), jnp.zeros((), x.dtype), jnp.ravel(x))[1].reshape(x.shape),
+    "scan": lambda x: jax.lax.scan(lambda c, r: (jnp.sin(c + r), c), jnp.zeros((), x.dtype), jnp.ravel(x))[1].reshape(
+        x.shape
+    ),
     "masked": lambda x: jnp.where(x > 0, jnp.log(jnp.where(x > 0, x, 1.0)), 0.0) * jnp.where(x > 0, x, 0.0),
     "top": lambda x: x * (jax.lax.top_k(jnp.ravel(x), 1)[0][0]),
     "erf": jax.scipy.special.erf,
     "smooth l1": lambda x: jnp.where(jnp.abs(x) < 1, 0.5 * x**2, jnp.abs(x) - 0.5),
     "remainder": lambda x: jnp.cos(2 * jnp.pi * (x - 1.0)),
     "hinge": lambda x: jnp.maximum(0.0, 1 - x),
-}  # fmt: skip
+}
 
 
 def control(seed: int) -> Case:

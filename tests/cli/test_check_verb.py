@@ -50,6 +50,7 @@ def test_a_wrong_derivative_exits_with_1_and_is_named_in_json(call):
     assert [(f["kind"], f["leaf"]) for f in report["findings"]] == [("missing factor", "x")] * 2
 
 
+@pytest.mark.slow
 def test_a_config_is_checked_at_its_objective(call):
     result = call("mlp/digits")
     if isinstance(result.exception, UsageError):

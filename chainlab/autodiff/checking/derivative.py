@@ -27,6 +27,7 @@ def float64() -> Generator[None]:
         jax.debug_infs(False),
         jax.numpy_dtype_promotion("standard"),
         jax.numpy_rank_promotion("allow"),
+        np.errstate(all="ignore"),
     ):
         yield
 

@@ -33,7 +33,7 @@ _OPAQUE = frozenset({"pallas_call", "shard_map", "pure_callback", "io_callback",
 """Primitives whose result depends on the dtype they were traced at: they run at that dtype."""
 
 
-def wide(dtype: Any) -> np.dtype:
+def wide(dtype: Any) -> Any:
     """The float64 or complex128 partner of a float or complex dtype; any other dtype as it is."""
     if jnp.issubdtype(dtype, jax.dtypes.extended):
         return dtype

@@ -19,7 +19,7 @@ def _flat(objective: Objective, params: Params, batch: Batch, key: PRNGKey) -> t
     return vector, unravel, lambda v: objective(unravel(v), batch, key)[0]
 
 
-def _positive(name: str, **numbers: float) -> None:
+def _positive(name: str, **numbers: float | int) -> None:
     for argument, value in numbers.items():
         if not value > 0:
             raise UsageError(f"{name} needs {argument} > 0, got {value}")
@@ -63,8 +63,9 @@ def differences(step: float = 1e-3) -> Rule:
 
 
 def spsa(directions: int = 1, step: float = 1e-3) -> Rule:
-    r"""Simultaneous perturbation, $g = \frac{f(\theta + h\Delta) - f(\theta - h\Delta)}{2h}\, \Delta$, $\Delta_i = \pm 1$.
+    r"""Simultaneous perturbation, $g = \frac{f(\theta + h\Delta) - f(\theta - h\Delta)}{2h}\, \Delta$.
 
+    Each entry of $\Delta$ is plus or minus one.
     Costs two evaluations a direction, whatever the number of parameters; biased by $O(h^2)$.
 
     Args:
@@ -101,8 +102,9 @@ def spsa(directions: int = 1, step: float = 1e-3) -> Rule:
 
 
 def evolution(population: int = 32, sigma: float = 1e-2) -> Rule:
-    r"""Antithetic evolution, $g = \frac{1}{n\sigma} \sum_i (f(\theta + \sigma\epsilon_i) - f(\theta - \sigma\epsilon_i))\, \epsilon_i$.
+    r"""Antithetic evolution strategy, $g = \frac{1}{n\sigma} \sum_i (f_i^+ - f_i^-)\, \epsilon_i$.
 
+    Here $f_i^\pm = f(\theta \pm \sigma \epsilon_i)$ with $\epsilon_i \sim N(0, I)$, over $n/2$ pairs.
     Unbiased for the objective smoothed by a Gaussian of width `sigma`, hence biased by $O(\sigma^2)$ for the
     objective itself.
 

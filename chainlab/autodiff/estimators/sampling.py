@@ -1,4 +1,4 @@
-r"""Gradients of an expectation over draws that depend on the parameters, $\nabla_\theta\, E_{z \sim p_\theta} c(\theta, z)$."""
+r"""Gradients of an expectation over draws that depend on the parameters: $E_{z \sim p_\theta} c(\theta, z)$."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def _sampling(rule: str, objective: Objective, need: str) -> Sampling:
 
 
 def score_function(samples: int = 2, *, baseline: bool = True) -> Rule:
-    r"""Score-function estimator, $g = \frac{1}{n} \sum_i (c_i - b_i)\, \nabla \log p_\theta(z_i) + \nabla c(\theta, z_i)$.
+    r"""Score-function estimator, $g = \frac{1}{n} \sum_i (c_i - b_i)\, \nabla \log p_\theta(z_i) + \nabla c_i$.
 
     Unbiased for any distribution with a density, discrete ones included. The baseline of a draw is the mean
     cost of the others, which leaves the estimator unbiased.

@@ -33,8 +33,6 @@ FAST_CONTROLS = (
     "complex input",
 )
 
-ALLOWED = "ignore:.*jax_default_dtype.*"
-
 
 def run(case):
     import jax
