@@ -99,10 +99,11 @@ def train_together(document: Document, folder: Path, wanted: Sequence[Job]) -> l
 
 def _train(document: Document, folder: Path, missing: Sequence[Job]) -> None:
     keys = list(missing[0].values)
-    for job in missing:
-        for key, value in job.values.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or key.split(".")[0] in ("run", "seed"):
-                raise UsageError(f"--together: {key}={value!r} is not a number of the experiment; sweep without it")
+    documents = [load(document.path, job.overrides) for job in missing]
+    for key in keys:
+        value = _at(documents[0].values, key)
+        if not isinstance(value, float) or key.split(".")[0] == "run":
+            raise UsageError(f"--together: {key}={value!r} is not a real number of the experiment; sweep without it")
     seeds = document.envelope.replicas
     pairs = [(job, seed) for job in missing for seed in seeds]
     values = np.asarray([[job.values[key] for key in keys] for job, _ in pairs], np.float64)
@@ -112,7 +113,6 @@ def _train(document: Document, folder: Path, missing: Sequence[Job]) -> None:
         del task
         return _loop(document, keys, np.asarray([seed for _, seed in pairs]), values, capacity)
 
-    documents = [load(document.path, job.overrides) for job in missing]
     settings = documents[0].envelope.run
     runner = Runner(documents[0].task(), settings, range(len(pairs)), work, build=build)
     try:
@@ -133,6 +133,12 @@ def _train(document: Document, folder: Path, missing: Sequence[Job]) -> None:
         seconds = outcome.position.seconds
         record.update(status="done", step=outcome.position.step, seconds=seconds, final=final, together=len(missing))
         report.write(record.folder)
+
+
+def _at(values: Any, key: str) -> Any:
+    for name in key.split("."):
+        values = values[name]
+    return values
 
 
 def _part(line: Mapping[str, Any], part: slice) -> dict[str, Any]:

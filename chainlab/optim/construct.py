@@ -43,7 +43,7 @@ def build(config: OptimizerConfig) -> optax.GradientTransformation:
         >>> updates.tolist()
         [-0.5, -0.5]
     """
-    data = config.model_dump()
+    data = _data(config)
     _refuse("optimizer", optimizer_mistakes(data), _learning_rate_mistakes(data))
     return _optimizer(data)
 
@@ -65,9 +65,14 @@ def schedule(config: ScheduleConfig) -> optax.Schedule:
         >>> float(rate(1))
         0.75
     """
-    data = config.model_dump()
+    data = _data(config)
     _refuse("schedule", schedule_mistakes(data))
     return _schedule(data)
+
+
+def _data(config: OptimizerConfig | ScheduleConfig) -> dict[str, Any]:
+    """A config as plain data; values are passed on untouched, so that they may be traced."""
+    return {key: _data(value) if isinstance(value, ScheduleConfig) else value for key, value in config}
 
 
 def _learning_rate_mistakes(data: Mapping[str, Any]) -> list[Mistake]:
