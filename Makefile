@@ -9,7 +9,7 @@ NEWEST := import sys, venv, ensurepip; sys.exit(not (3, 12) <= sys.version_info[
 PEERS := torch jax flower
 BENCHMARKS := runner resume gradients transformer spiking gan quantum driving federated deep parallel reproduce
 
-.PHONY: help demo test test-fast test-slow test-latest browser lint format docs bench peers lock wheel clean
+.PHONY: help demo test test-fast test-slow test-latest browser lint format docs gallery bench peers lock wheel clean
 .DELETE_ON_ERROR:
 
 help:  ## say what each target does
@@ -45,6 +45,9 @@ format: $(VENV)/installed  ## mend what ruff can mend
 
 docs: $(VENV)/installed  ## build the documentation into site/
 	$(BIN)/mkdocs build --strict
+
+gallery: $(VENV)/installed  ## write the results tables from docs/records
+	$(BIN)/python docs/gallery.py
 
 bench: $(VENV)/installed  ## every benchmark, one after another (peers: make peers)
 	@for name in $(BENCHMARKS); do $(BIN)/chainlab bench $$name || exit 1; done

@@ -13,14 +13,18 @@ from chainlab.cli.training import choose_device, device_option, out_option, quie
 @click.argument("configs", nargs=-1, required=True, type=ConfigName(), metavar="CONFIG...")
 @device_option
 @out_option
+@click.option("--record", type=click.Path(path_type=Path), help="Also keep a record of each in this folder.")
 @quiet_option
 @json_option
-def command(configs: tuple[str, ...], device: str | None, out_: Path, quiet: bool, as_json: bool) -> int:
+def command(
+    configs: tuple[str, ...], device: str | None, out_: Path, record: Path | None, quiet: bool, as_json: bool
+) -> int:
     """Run each CONFIG and check its `expect:` claims; exits with 3 when one is not met."""
     from chainlab.lab.config import load
 
     documents = [load(config) for config in configs]
     choose_device(device)
+    from chainlab.lab.gallery import save_record
     from chainlab.lab.run import start
 
     results: list[dict[str, Any]] = []
@@ -28,6 +32,8 @@ def command(configs: tuple[str, ...], device: str | None, out_: Path, quiet: boo
         run = start(document, root=out_, quiet=quiet)
         if run.exit_code:
             return run.exit_code
+        if record is not None:
+            save_record(name, run, record)
         claims = [{**claim, "seeds": run.summary["seeds"]} for claim in run.summary["claims"]]
         results.append({"config": name, "run": str(run.folder), "claims": claims})
     if as_json:

@@ -1,0 +1,85 @@
+"""Records of verified claims, and the tables that are written from them and from nothing else."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from chainlab.lab.config import load
+from chainlab.lab.run import Run
+
+START, END = "<!-- results: written by `make gallery` from docs/records -->", "<!-- end of results -->"
+
+
+def save_record(name: str, run: Run, folder: Path) -> Path:
+    """Keep what a verified run has shown.
+
+    Args:
+        name: The config's name, as `chainlab verify` takes it.
+        run: The run; it has ended and its claims are judged.
+        folder: Where records are kept.
+
+    Returns:
+        The record's file, `<experiment>-<variant>.json`.
+    """
+    summary = run.summary
+    kept = ("config_hash", "claims", "seeds", "seconds", "parameters", "peak_memory_mib", "cores", "devices", "started")
+    versions = {key: value for key, value in summary["versions"].items() if key in ("chainlab", "jax", "python")}
+    record = {"config": name, **{key: summary.get(key) for key in kept}, "versions": versions}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name.removesuffix('.yaml').replace('/', '-')}.json"
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    return path
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """The records of a folder, by config."""
+    return sorted((json.loads(path.read_text()) for path in folder.glob("*.json")), key=lambda record: record["config"])
+
+
+def table(records: Sequence[Mapping[str, Any]]) -> str:
+    """The claims of records as a Markdown table, with the command that verifies each.
+
+    Args:
+        records: The records.
+
+    Returns:
+        The table.
+
+    Example:
+        >>> claim = {"metric": "test/accuracy", "value": 0.98, "spread": 0.01, "goal": ">= 0.9", "met": True}
+        >>> print(table([{"config": "mlp/digits", "claims": [claim], "seeds": [0, 1], "seconds": 3.2, "cores": 2}]))
+        | config | claim | measured | seeds | time | command |
+        |---|---|---|---|---|---|
+        | mlp/digits | test/accuracy >= 0.9 | 0.98 ± 0.01 | 2 | 3.2 s, 2 cores | `chainlab verify mlp/digits` |
+    """
+    lines = ["| config | claim | measured | seeds | time | command |", "|---|---|---|---|---|---|"]
+    for record in records:
+        for claim in record["claims"]:
+            if claim["metric"] == "seconds":
+                continue
+            spread = "" if claim["spread"] is None else f" ± {claim['spread']:.2g}"
+            missed = "" if claim["met"] else " (not met)"
+            time = f"{record['seconds']:.3g} s, {record['cores']} cores"
+            cells = (
+                record["config"],
+                f"{claim['metric']} {claim['goal']}",
+                f"{claim['value']:.4g}{spread}{missed}",
+                str(len(record["seeds"])),
+                time,
+                f"`chainlab verify {record['config']}`",
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def fill(page: str, records: Sequence[Mapping[str, Any]]) -> str:
+    """A page with its results table written anew, between the two marks."""
+    before, start, rest = page.partition(START)
+    _, end, after = rest.partition(END)
+    return f"{before}{start}\n{table(records)}\n{end}{after}" if start and end else page
+
+
+def stale(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Configs whose record was made by another version of the config."""
+    return [record["config"] for record in records if load(record["config"]).hash != record["config_hash"]]
