@@ -4,6 +4,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+PYTHON ?=  # an interpreter to try before those on the path
+PYENV := $(sort $(wildcard $(HOME)/.pyenv/versions/3.1*/bin/python3))
 SUPPORTED := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 NEWEST := import sys, venv, ensurepip; sys.exit(not (3, 12) <= sys.version_info[:2])
 PEERS := torch jax flower
@@ -58,7 +60,7 @@ wheel: $(VENV)/installed  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation
 
 lock:  ## resolve requirements.lock anew
-	$(call python,3.11 to 3.13,$(SUPPORTED),python3.11 python3.12 python3.13 python3); \
+	$(call python,3.11 to 3.13,$(SUPPORTED),$(PYTHON) python3.11 python3.12 python3.13 python3 $(PYENV)); \
 	$$python -m venv .venv-lock && .venv-lock/bin/python -m pip install -q uv && \
 	.venv-lock/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" -o requirements.lock
@@ -70,26 +72,26 @@ clean:  ## remove environments, caches and builds; runs are kept
 define python
 @python=; for each in $(3); do if $$each -c '$(2)' >/dev/null 2>&1; then python=$$each; break; fi; done; \
 if [ -z "$$python" ]; then \
-	echo "chainlab needs Python $(1) with the venv module (on Debian: apt-get install python3-venv); tried $(3)" >&2; \
+	echo "chainlab needs Python $(1) with the venv module (on Debian: apt-get install python3-venv), or make PYTHON=...; tried $(3)" >&2; \
 	exit 1; \
 fi
 endef
 
 $(VENV)/installed: requirements.lock pyproject.toml setup.py
-	$(call python,3.11 to 3.13,$(SUPPORTED),python3.11 python3.12 python3.13 python3); \
+	$(call python,3.11 to 3.13,$(SUPPORTED),$(PYTHON) python3.11 python3.12 python3.13 python3 $(PYENV)); \
 	echo "making $(VENV) with $$($$python --version)" >&2 && $$python -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv-latest/installed: pyproject.toml setup.py
-	$(call python,3.12 or newer,$(NEWEST),python3.14 python3.13 python3.12 python3); \
+	$(call python,3.12 or newer,$(NEWEST),$(PYTHON) python3.14 python3.13 python3.12 python3 $(PYENV)); \
 	echo "making .venv-latest with $$($$python --version)" >&2 && $$python -m venv .venv-latest
 	.venv-latest/bin/python -m pip install -q --disable-pip-version-check --upgrade -e '.[test,tensorboard,images]'
 	@touch $@
 
 .venv-peers/%/installed: experiments/benchmarks/peers/%.txt
-	$(call python,3.11 to 3.13,$(SUPPORTED),python3.11 python3.12 python3.13 python3); \
+	$(call python,3.11 to 3.13,$(SUPPORTED),$(PYTHON) python3.11 python3.12 python3.13 python3 $(PYENV)); \
 	$$python -m venv .venv-peers/$*
 	.venv-peers/$*/bin/python -m pip install -q --disable-pip-version-check -r $<
 	@touch $@
