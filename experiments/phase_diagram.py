@@ -91,7 +91,8 @@ def phase_diagram(config: PhaseDiagramConfig) -> chainlab.Task:
         del folder
         import numpy as np
 
-        table = np.asarray(accuracies(state, dataset.splits["test"]))
+        test = jax.tree.map(jnp.asarray, dataset.splits["test"])
+        table = np.asarray(jax.jit(accuracies)(state, test))
         rows = [
             {"sigma_w": sigma, "phase": found.phase, "depth scale": round(found.correlation_scale, 1)}
             | {f"depth {depth}": round(float(value), 3) for depth, value in zip(config.depths, line, strict=True)}

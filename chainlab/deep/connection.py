@@ -67,9 +67,7 @@ def connect(branch: Model, connection: str, *, dim: int, depth: int, residual: b
     if dim < 1 or depth < 1:
         raise UsageError(f"connect needs dim >= 1 and depth >= 1, got {dim} and {depth}")
     if not residual and connection not in ADDITIVE:
-        raise UsageError(
-            f"only {', '.join(ADDITIVE)} add to their input, so that it can be left out; got {connection!r}"
-        )
+        raise UsageError(f"a reversible chain wants a connection that adds ({', '.join(ADDITIVE)}), got {connection!r}")
     norm = layer_norm(dim)
 
     def init(key: PRNGKey) -> Params:

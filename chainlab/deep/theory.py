@@ -150,7 +150,8 @@ def _fixed_variance(integrals: _Integrals, sigma_w: float, sigma_b: float) -> fl
     def excess(variance: float) -> float:
         return (sigma_w**2 * integrals.square(variance) + sigma_b**2) / variance - 1
 
-    found = np.asarray([excess(q) for q in _VARIANCES])
+    squares = integrals.values(np.sqrt(_VARIANCES)[:, None] * integrals.nodes[None, :]) ** 2 @ integrals.weights
+    found = (sigma_w**2 * squares + sigma_b**2) / _VARIANCES - 1
     if np.max(np.abs(found)) < 1e-6:  # every variance stays as it is (ReLU at sqrt(2))
         return 1.0
     start = int(np.argmin(np.abs(np.log(_VARIANCES))))
