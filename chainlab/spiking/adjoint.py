@@ -6,7 +6,7 @@ is linear in the adjoint, whatever the reset,
 $$\lambda_t = \psi(v_t - \vartheta)\, (g_t + \mu_{t+1} W^\top) + \frac{\partial v_{t+1}}{\partial v_t} \lambda_{t+1},
   \qquad \mu_t = \lambda_t + \alpha\, \mu_{t+1}, \qquad \frac{\partial L}{\partial x_t} = \mu_t,$$
 
-with $g_t$ the derivative of the loss with respect to the spike, $\psi$ the surrogate derivative, $\alpha$ the
+(times $1 - \beta$ where the membrane takes in that share of its input) with $g_t$ the derivative of the loss with respect to the spike, $\psi$ the surrogate derivative, $\alpha$ the
 decay of the synaptic current ($\mu = \lambda$ without one) and $W$ the recurrent weights, where there are any. Their
 gradient $\sum_t s_{t-1}^\top \mu_t$ is one product after the scan. The input enters the membrane additively, so
 that it need not be kept. `neuron.scan` of the same step is the oracle that the tests hold this to.
@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from chainlab.spiking.constant import Constant, Sequence
 from chainlab.spiking.membrane import Constants, Membrane
 from chainlab.spiking.neuron import scan_unroll
+from chainlab.spiking.sequences import Constant, Sequence
 
 IFState = dict[str, Array]
 Weight = Float[Array, "dim dim"]
@@ -30,10 +30,18 @@ Weight = Float[Array, "dim dim"]
 
 @dataclass(frozen=True)
 class Cell:
-    """A membrane, whether a synaptic current filters its input, and which constants are differentiated."""
+    """What one neuron is made of.
+
+    Attributes:
+        membrane: Its leak, threshold and reset.
+        synapse: Whether a synaptic current filters its input.
+        normalize: Whether the membrane takes in $1 - \\beta$ of its current, so that a constant one settles at itself.
+        learn: Which constants are differentiated.
+    """
 
     membrane: Membrane
     synapse: bool
+    normalize: bool
     learn: tuple[str, ...]
 
 
@@ -46,6 +54,8 @@ def cell_step(
         x = x + state["spike"] @ weight
     if cell.synapse:
         x = after["current"] = constants["synaptic_decay"] * state["current"] + x
+    if cell.normalize:
+        x = (1 - constants["decay"]) * x
     after["v"], spike = cell.membrane.step(constants, state["v"], x)
     if weight is not None:
         after["spike"] = spike
@@ -67,7 +77,7 @@ def _forward(
     cell: Cell, constants: Constants, weight: Weight | None, state: IFState, xs: Sequence
 ) -> tuple[tuple[IFState, Array], tuple[Any, ...]]:
     steps = xs.steps if isinstance(xs, Constant) else None
-    keep_current = "synaptic_decay" in cell.learn
+    keep_current = cell.synapse and ("synaptic_decay" in cell.learn or (cell.normalize and "decay" in cell.learn))
 
     def body(carry: IFState, x: Array | None) -> tuple[IFState, dict[str, Array]]:
         current = xs.value if isinstance(xs, Constant) else x
@@ -115,7 +125,10 @@ def _backward(cell: Cell, residuals: tuple[Any, ...], cotangents: tuple[IFState,
         through_spike, from_fire = jax.vjp(fire, state["v"], learnt)[1](spike)
         gradients = jax.tree.map(jnp.add, gradients, from_fire)
         v = adjoint["v"] + through_spike
-        x = v + adjoint["current"] if cell.synapse else v
+        x = (1 - constants["decay"]) * v if cell.normalize else v
+        if cell.normalize and "decay" in learnt:
+            gradients["decay"] -= _sum_like(v * state["current"], constants["decay"])
+        x = x + adjoint["current"] if cell.synapse else x
         extra = jax.tree.map(jnp.zeros_like, extra)
         if steps is None:
             return ({"v": v, "input": x}, extra, gradients, total), x

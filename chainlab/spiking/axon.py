@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float
 
 from chainlab.errors import UsageError
-from chainlab.spiking.constant import Constant, Sequence
 from chainlab.spiking.neuron import Neuron
+from chainlab.spiking.sequences import Constant, Sequence
 from chainlab.typing import Params, PRNGKey
 
 

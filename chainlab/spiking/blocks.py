@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from chainlab.errors import UsageError
-from chainlab.spiking.constant import Constant, first, length
 from chainlab.spiking.neuron import Neuron
 from chainlab.spiking.objective import Objective
+from chainlab.spiking.sequences import Constant, first, length, stepwise
 from chainlab.typing import Batch, Gradient, Metrics, Params, PRNGKey, State
 
 
@@ -125,7 +125,8 @@ def online(
         return x, (after, inputs, currents)
 
     def run(params: Params, batch: Batch, key: PRNGKey) -> tuple[tuple[Array, Metrics], Params]:
-        xs, labels = objective.read(batch, key)
+        inputs, labels = objective.read(batch, key)
+        xs = stepwise(inputs)
         steps, x0 = length(xs), first(xs)
         rest = network.rest(params, x0)
         outputs = jax.eval_shape(network.step, params, rest, x0)[1]

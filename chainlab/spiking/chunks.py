@@ -9,9 +9,9 @@ from jaxtyping import Array
 
 from chainlab.autodiff.rules import backprop
 from chainlab.errors import UsageError
-from chainlab.spiking.constant import Constant, Sequence, first, length
 from chainlab.spiking.neuron import Neuron
 from chainlab.spiking.objective import Objective, of_network
+from chainlab.spiking.sequences import Constant, Sequence, Silent, first, length, stepwise
 from chainlab.typing import Batch, Gradient, Metrics, Params, PRNGKey, Rule
 from chainlab.typing import Objective as ObjectiveFunction
 
@@ -103,7 +103,7 @@ def chunk_length(objective: Objective, params: Params, xs: Sequence | Shape, mem
     Raises:
         UsageError: No chunk fits the budget; says what would.
     """
-    total = xs.steps if isinstance(xs, Constant) else xs.shape[0]
+    total = xs.steps if isinstance(xs, Constant | Silent) else xs.shape[0]
     best = math.ceil(math.sqrt(total))
     if memory is None:
         return best
@@ -145,37 +145,40 @@ def _footprint(objective: Objective, params: Params, xs: Sequence | Shape) -> tu
 def _in_chunks(
     objective: Objective, chunk: int, remat: bool, params: Params, batch: Batch, key: PRNGKey
 ) -> tuple[Array, Metrics]:
-    """The objective, computed a chunk of time after the other; between them the state is stored or, without `remat`, cut."""
-    xs, labels = objective.read(batch, key)
-    total = length(xs)
+    """The objective a chunk of time after the other; between chunks the state is stored or, without `remat`, cut."""
+    inputs, labels = objective.read(batch, key)
+    xs, total = stepwise(inputs), length(inputs)
     chunk = min(chunk, total)
     network, loss = objective.network, objective.loss
 
-    def body(carry: tuple[Any, Any, Any], part: Sequence | None) -> tuple[tuple[Any, Any, Any], None]:
+    def part(start: Array, steps: int) -> Sequence:
+        if isinstance(xs, Constant):
+            return xs.part(steps)
+        # sliced in the loop: cutting the inputs up beforehand would copy them all
+        return jax.lax.dynamic_slice_in_dim(xs, start, steps)
+
+    def body(carry: tuple[Any, Any, Any], inputs: Sequence) -> tuple[Any, Any, Any]:
         state, folded, counts = carry
         if not remat:
             state = jax.lax.stop_gradient(state)
-        inputs = xs.part(chunk) if part is None and isinstance(xs, Constant) else part
-        assert inputs is not None
         unrolled = network.unroll(params, state, inputs)
         counts = jax.tree.map(jnp.add, counts, dict(unrolled.counts))
-        return (unrolled.state, loss.fold(folded, unrolled.outputs, labels), counts), None
+        return unrolled.state, loss.fold(folded, unrolled.outputs, labels), counts
 
     state = network.rest(params, first(xs))
     shapes = jax.eval_shape(network.unroll, params, state, xs)
     output = jnp.zeros(shapes.outputs.shape[1:], shapes.outputs.dtype)
     counts = jax.tree.map(lambda count: jnp.zeros(count.shape, count.dtype), dict(shapes.counts))
     carry = (state, loss.start(output, labels), counts)
-    run = jax.checkpoint(body) if remat and chunk < total else body
+
+    def run(carry: tuple[Any, Any, Any], start: Array, steps: int) -> tuple[Any, Any, Any]:
+        step = lambda carry, start: body(carry, part(start, steps))  # noqa: E731
+        return (jax.checkpoint(step) if remat and chunk < total else step)(carry, start)
+
     whole = total // chunk
-    if isinstance(xs, Constant):
-        carry, _ = jax.lax.scan(run, carry, None, length=whole)
-        rest = xs.part(total - whole * chunk)
-    else:
-        parts = xs[: whole * chunk].reshape(whole, chunk, *xs.shape[1:])
-        carry, _ = jax.lax.scan(run, carry, parts)
-        rest = xs[whole * chunk :]
+    starts = chunk * jnp.arange(whole, dtype=jnp.int32)
+    carry, _ = jax.lax.scan(lambda carry, start: (run(carry, start, chunk), None), carry, starts)
     if total > whole * chunk:
-        carry, _ = run(carry, rest)
+        carry = run(carry, jnp.int32(whole * chunk), total - whole * chunk)
     _, folded, counts = carry
     return objective.finish(folded, counts, total, labels)

@@ -55,7 +55,7 @@ def eprop(objective: Any) -> Gradient:
                     continue
                 like = currents[block.weights]
                 rows = _rows(params, block)
-                inner, own, hidden = _parts(block, params[block.neuron], state[block.neuron])
+                _, own, hidden = _parts(block, params[block.neuron], state[block.neuron])
                 if any(leaf.shape != like.shape for leaf in jax.tree.leaves(hidden)):
                     raise UsageError(f"eprop: neuron {block.neuron!r} has a state that is not one value a neuron")
                 synapse = jnp.zeros((rows, *like.shape), like.dtype)
@@ -97,7 +97,7 @@ def _readout_decay(readout: Neuron) -> float:
     values = readout.about.get("values")
     if readout.about["kind"] != "leaky_integrator" or values is None or values.learn or jnp.ndim(values.given["decay"]):
         raise UsageError("eprop: a readout with state must be a leaky_integrator with one fixed decay")
-    return float(values.given["decay"])
+    return float(values.given["decay"])  # a share of the current that it takes in is in the learning signal
 
 
 def _rows(params: Params, block: Block) -> int:
@@ -128,7 +128,7 @@ def _advance(
         point, tangent = (own, hidden, current), (own_tangent, hidden_tangent, current_tangent)
         return jax.jvp(neuron.step, point, tangent)[1]
 
-    no_own, no_hidden = jax.tree.map(jnp.zeros_like, own), jax.tree.map(jnp.zeros_like, hidden)
+    no_own = jax.tree.map(jnp.zeros_like, own)
     rows = jnp.moveaxis(inputs, -1, 0)[..., None]
     driven = jnp.broadcast_to(rows, (rows.shape[0], *current.shape))
     state, spike = jax.vmap(lambda h, x: push(no_own, h, x))(trace["weights"], driven)
@@ -140,6 +140,7 @@ def _advance(
 
 
 def outer(inputs: Array, signal: Array) -> Array:
+    """The gradient of weights from what they multiply and the adjoint of the result, summed over the batch."""
     return inputs.reshape(-1, inputs.shape[-1]).T @ signal.reshape(-1, signal.shape[-1])
 
 

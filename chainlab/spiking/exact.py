@@ -11,9 +11,9 @@ from jaxtyping import Array
 from chainlab.autodiff.rules import backprop
 from chainlab.errors import UsageError
 from chainlab.spiking.blocks import Block, blocks_of
-from chainlab.spiking.constant import Constant, length
 from chainlab.spiking.events import Spikes, check_spikes, event_lif, exponential_integral, from_raster
 from chainlab.spiking.objective import Objective, of_network
+from chainlab.spiking.sequences import Constant, length, stepwise
 from chainlab.typing import Batch, Gradient, Metrics, Params, PRNGKey, Rule
 
 
@@ -50,7 +50,8 @@ def eventprop(most: int = 256) -> Rule:
 
 
 def _continuous(objective: Objective, most: int, params: Params, batch: Batch, key: PRNGKey) -> tuple[Array, Metrics]:
-    xs, labels = objective.read(batch, key)
+    inputs, labels = objective.read(batch, key)
+    xs = stepwise(inputs)
     if isinstance(xs, Constant):
         raise UsageError("eventprop: the input must be spikes, not a constant current")
     check_spikes(xs)
@@ -113,6 +114,8 @@ def _refuse(objective: Objective, params: Params, blocks: list[Block]) -> None:
         values = layer.about["values"]
         if values.learn or any(jnp.ndim(value) for value in values.given.values()):
             raise UsageError(f"eventprop: {block.neuron!r} must have the same fixed constants for all its neurons")
+        if layer.about.get("normalize") or ("cell" in layer.about and layer.about["cell"].normalize):
+            raise UsageError(f"eventprop: {block.neuron!r} must not normalize its current")
         if not last and layer.about["cell"].membrane.reset == "none":
             raise UsageError(f"eventprop: {block.neuron!r} must reset its potential")
         if "bias" in params[block.weights]:

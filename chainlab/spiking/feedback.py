@@ -10,8 +10,8 @@ from jaxtyping import Array, DTypeLike, Float
 
 from chainlab.errors import UsageError
 from chainlab.spiking.adjoint import IFState, cell_step, unroll_cell
-from chainlab.spiking.constant import Constant, Sequence
 from chainlab.spiking.neuron import Neuron
+from chainlab.spiking.sequences import Constant, Sequence
 from chainlab.typing import Params, PRNGKey, State
 
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from chainlab.spiking.constant import Constant, first, length
 from chainlab.spiking.objective import of_network
+from chainlab.spiking.sequences import Constant, first, length, stepwise
 from chainlab.typing import Batch, Gradient, Metrics, Params, PRNGKey
 
 
@@ -33,7 +33,8 @@ def rtrl(objective: Any) -> Gradient:
     network, loss = spiking.network, spiking.loss
 
     def run(params: Params, batch: Batch, key: PRNGKey) -> tuple[tuple[Array, Metrics], Params]:
-        xs, labels = spiking.read(batch, key)
+        inputs, labels = spiking.read(batch, key)
+        xs = stepwise(inputs)
         flat, unravel = ravel_pytree(params)
         basis = jnp.eye(flat.size, dtype=flat.dtype)
         rest = network.rest(params, first(xs))
@@ -58,8 +59,8 @@ def rtrl(objective: Any) -> Gradient:
             return (advance(flat, value, at), jax.vmap(along)(basis, influence)), None  # pyright: ignore
 
         influence = jax.tree.map(lambda leaf: jnp.zeros((flat.size, *leaf.shape), leaf.dtype), start)
-        inputs = None if isinstance(xs, Constant) else xs
-        (value, influence), _ = jax.lax.scan(body, (start, influence), inputs, length=length(xs))
+        scanned = None if isinstance(xs, Constant) else xs
+        (value, influence), _ = jax.lax.scan(body, (start, influence), scanned, length=length(xs))
 
         def finish(value: Any) -> tuple[Array, Metrics]:
             _, folded, counts = value

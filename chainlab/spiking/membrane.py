@@ -75,10 +75,8 @@ class Membrane:
             return v, self.fire(constants, v)
         beta, threshold = constants["decay"], constants["threshold"]
         left = jax.lax.stop_gradient(self.fire(constants, v))
-        if self.reset == "subtract":
-            v = beta * v + current - left * threshold
-        else:
-            v = beta * ((1 - left) * v) + current
+        subtract = self.reset == "subtract"
+        v = beta * v + current - left * threshold if subtract else beta * ((1 - left) * v) + current
         spike = self.fire(constants, v)
         now = (jax.lax.stop_gradient(spike) if self.detach else spike) - left
-        return v - now * (threshold if self.reset == "subtract" else v), spike
+        return v - now * (threshold if subtract else v), spike

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -10,8 +11,8 @@ from jaxtyping import Array, Float
 
 from chainlab.errors import UsageError
 from chainlab.nn.model import Model
-from chainlab.spiking.constant import Constant, Sequence, first, length
 from chainlab.spiking.neuron import Neuron, scan
+from chainlab.spiking.sequences import Constant, Sequence, Silent, first, length, stepwise
 from chainlab.typing import Params, PRNGKey, State
 
 Layer: TypeAlias = Model | Neuron
@@ -98,16 +99,14 @@ class Network:
         keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, len(self.layers)))
         for (name, layer), layer_key in zip(self.layers.items(), keys, strict=True):
             if isinstance(layer, Neuron):
-                run = layer.unroll or (lambda *arguments, layer=layer: scan(layer, *arguments))
-                after[name], outputs = run(params[name], state[name], xs)
+                after[name], outputs = _run(layer, params[name], state[name], xs)
                 if layer.spikes:
                     counts[name] = jnp.sum(outputs, axis=0)
                 xs = outputs
-            elif isinstance(xs, Constant):
-                xs = Constant(layer.apply(params[name], xs.value, key=layer_key), xs.steps)
             else:
-                xs = layer.apply(params[name], xs, key=layer_key)
-        return Unrolled(after, xs.expand() if isinstance(xs, Constant) else xs, counts)
+                # an array, or the arrays that a `Constant` or a `Silent` sequence consists of
+                xs = jax.tree.map(partial(layer.apply, params[name], key=layer_key), xs)
+        return Unrolled(after, xs.expand() if isinstance(xs, Constant | Silent) else xs, counts)
 
     def apply(self, params: Params, xs: Sequence, *, key: PRNGKey | None = None) -> Array:
         """Outputs of the last layer over time, from rest."""
@@ -115,7 +114,7 @@ class Network:
 
     def record(self, params: Params, xs: Sequence) -> dict[str, dict[str, Array]]:
         """Outputs and membranes of every neuron layer over time, for looking at: layer -> name -> array."""
-        steps = length(xs)
+        steps, xs = length(xs), stepwise(xs)
 
         def body(state: State, x: Any) -> tuple[State, dict[str, dict[str, Array]]]:
             state, outputs = self.step(params, state, xs.value if isinstance(xs, Constant) else x)
@@ -128,3 +127,16 @@ class Network:
 
         inputs = None if isinstance(xs, Constant) else xs
         return jax.lax.scan(body, self.rest(params, first(xs)), inputs, length=steps)[1]
+
+
+def _run(layer: Neuron, params: Params, state: State, xs: Sequence) -> tuple[State, Array]:
+    """A neuron over time, by its own fast way where it has one."""
+    run = layer.unroll or partial(scan, layer)
+    if not isinstance(xs, Silent):
+        return run(params, state, xs)
+    state, outputs = run(params, state, xs.values)
+    rest = xs.steps - xs.values.shape[0]
+    if rest == 0:
+        return state, outputs
+    state, later = run(params, state, Constant(xs.after, rest))
+    return state, jnp.concatenate([outputs, later])

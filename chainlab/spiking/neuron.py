@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from chainlab.spiking.constant import Constant, Sequence, length
+from chainlab.spiking.sequences import Constant, length
 from chainlab.typing import Params, PRNGKey, State
 
 
@@ -42,14 +42,14 @@ def scan_unroll() -> int:
     return 1 if jax.default_backend() == "cpu" else 8
 
 
-def scan(neuron: Neuron, params: Params, state: State, currents: Sequence, *, remat: bool = True) -> tuple[State, Any]:
+def scan(neuron: Neuron, params: Params, state: State, currents: Any, *, remat: bool = True) -> tuple[State, Any]:
     """Run a neuron over time by its step alone, differentiated by plain autodiff.
 
     Args:
         neuron: The neuron.
         params: Its parameters.
         state: The state before the first step.
-        currents: One current a step, or a constant.
+        currents: One current a step, time first, or a `Constant`.
         remat: Whether the backward pass recomputes what happens inside a step instead of storing it.
 
     Returns:

@@ -9,9 +9,9 @@ from jaxtyping import Array, DTypeLike, Float
 
 from chainlab.errors import UsageError
 from chainlab.spiking.adjoint import Cell, IFState, cell_step, unroll_cell
-from chainlab.spiking.constant import Sequence
 from chainlab.spiking.membrane import Membrane
 from chainlab.spiking.neuron import Neuron
+from chainlab.spiking.sequences import Sequence
 from chainlab.spiking.surrogates import Shape, Surrogate, arctan
 from chainlab.spiking.values import Value, Values
 from chainlab.typing import Params
@@ -27,6 +27,7 @@ def lif(
     reset: str = "subtract",
     timing: str = "delayed",
     detach: bool = True,
+    normalize: bool = False,
     surrogate: Surrogate | Shape = arctan,
     learn: Collection[str] = (),
     spread: float = 0.0,
@@ -42,6 +43,7 @@ def lif(
         reset: `subtract` the threshold, to `zero`, or `none`.
         timing: When the reset acts; see `Membrane`.
         detach: Whether the reset is a constant to the derivative.
+        normalize: Whether the potential takes in $1 - \beta$ of its current, so that a constant one settles at itself.
         surrogate: The spike as a function of the distance to the threshold.
         learn: Which of `decay` and `threshold` are parameters, one a neuron.
         spread: Standard deviation over neurons of the initial log time constants that are learnt.
@@ -67,7 +69,7 @@ def lif(
     """
     values = Values(size, {"decay": decay, "threshold": threshold}, learn, spread, dtype)
     membrane = Membrane(reset, timing, detach, surrogate)
-    return _integrate_and_fire("lif", values, membrane, synapse=False, adjoint=adjoint)
+    return _integrate_and_fire("lif", values, membrane, synapse=False, normalize=normalize, adjoint=adjoint)
 
 
 def integrate_and_fire(
@@ -105,7 +107,7 @@ def integrate_and_fire(
         raise UsageError("learn: an integrate-and-fire neuron has no decay to learn; choose threshold, or use lif")
     values = Values(size, {"decay": 1.0, "threshold": threshold}, learn, 0.0, dtype)
     membrane = Membrane(reset, timing, detach, surrogate)
-    return _integrate_and_fire("if", values, membrane, synapse=False, adjoint=adjoint)
+    return _integrate_and_fire("if", values, membrane, synapse=False, normalize=False, adjoint=adjoint)
 
 
 def current_lif(
@@ -117,6 +119,7 @@ def current_lif(
     reset: str = "subtract",
     timing: str = "delayed",
     detach: bool = True,
+    normalize: bool = False,
     surrogate: Surrogate | Shape = arctan,
     learn: Collection[str] = (),
     spread: float = 0.0,
@@ -133,6 +136,7 @@ def current_lif(
         reset: What a spike does to the potential.
         timing: When it does it.
         detach: Whether the reset is a constant to the derivative.
+        normalize: Whether the potential takes in $1 - \beta$ of its current, so that a constant one settles at itself.
         surrogate: The spike as a function of the distance to the threshold.
         learn: Which of `decay`, `synaptic_decay` and `threshold` are parameters, one a neuron.
         spread: Standard deviation over neurons of the initial log time constants that are learnt.
@@ -151,12 +155,17 @@ def current_lif(
     given = {"decay": decay, "synaptic_decay": synaptic_decay, "threshold": threshold}
     membrane = Membrane(reset, timing, detach, surrogate)
     values = Values(size, given, learn, spread, dtype)
-    return _integrate_and_fire("current_lif", values, membrane, synapse=True, adjoint=adjoint)
+    return _integrate_and_fire("current_lif", values, membrane, synapse=True, normalize=normalize, adjoint=adjoint)
 
 
-def _integrate_and_fire(kind: str, values: Values, membrane: Membrane, *, synapse: bool, adjoint: bool) -> Neuron:
-    cell = Cell(membrane, synapse, tuple(sorted(values.learn)))
-    by_hand = adjoint and (membrane.timing != "carried" or membrane.reset == "none")
+def _integrate_and_fire(
+    kind: str, values: Values, membrane: Membrane, *, synapse: bool, normalize: bool, adjoint: bool
+) -> Neuron:
+    cell = Cell(membrane, synapse, normalize, tuple(sorted(values.learn)))
+    carried = membrane.timing == "carried" and membrane.reset != "none"
+    # a learnt share of the input would need the input of every step kept, which autodiff does as well
+    shared = normalize and not synapse and "decay" in values.learn
+    by_hand = adjoint and not carried and not shared
 
     def rest(params: Params, current: Float[Array, "*batch dim"]) -> IFState:
         zeros = jnp.zeros(current.shape, current.dtype)
@@ -178,6 +187,7 @@ def leaky_integrator(
     size: int,
     *,
     decay: Value = 0.9,
+    normalize: bool = False,
     learn: Collection[str] = (),
     spread: float = 0.0,
     dtype: DTypeLike = jnp.float32,
@@ -187,6 +197,7 @@ def leaky_integrator(
     Args:
         size: Number of units.
         decay: $\beta$, the decay in one step; 1 integrates without a leak.
+        normalize: Whether it takes in $1 - \beta$ of its current, so that a constant one settles at itself.
         learn: `("decay",)` to learn it.
         spread: Standard deviation over units of the initial log time constant, where it is learnt.
         dtype: Type of the parameters.
@@ -203,8 +214,9 @@ def leaky_integrator(
         return jnp.zeros(current.shape, current.dtype)
 
     def step(params: Params, state: Array, current: Float[Array, "*batch dim"]) -> tuple[Array, Array]:
-        v = values.read(params, current)["decay"] * state + current
+        beta = values.read(params, current)["decay"]
+        v = beta * state + ((1 - beta) * current if normalize else current)
         return v, v
 
-    about = MappingProxyType({"kind": "leaky_integrator", "values": values})
+    about = MappingProxyType({"kind": "leaky_integrator", "values": values, "normalize": normalize})
     return Neuron(values.init, rest, step, None, lambda state: state, False, about)

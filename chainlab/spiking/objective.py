@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from chainlab.errors import UsageError
-from chainlab.spiking.constant import Sequence, first, length
 from chainlab.spiking.loss import Loss
 from chainlab.spiking.network import Network
+from chainlab.spiking.sequences import Sequence, first, length
 from chainlab.typing import Batch, Metrics, Params, PRNGKey
 
 Penalty = Callable[[Mapping[str, Array], int], Array]

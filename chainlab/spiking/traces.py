@@ -106,6 +106,8 @@ def _refuse(blocks: list[Block], rule: str, exact: bool) -> None:
         values = about["values"]
         if values.learn or any(jnp.ndim(value) for name, value in values.given.items() if name.endswith("decay")):
             raise UsageError(f"{rule}: {block.neuron!r} must have one fixed decay for all neurons; use eprop")
+        if about.get("normalize") or ("cell" in about and about["cell"].normalize):
+            raise UsageError(f"{rule}: {block.neuron!r} must not normalize its current; use eprop")
         if "cell" in about:
             membrane = about["cell"].membrane
             if membrane.reset == "zero" or (membrane.reset == "subtract" and not membrane.detach):

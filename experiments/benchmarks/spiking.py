@@ -132,7 +132,7 @@ def memory(rounds: int, case: Mapping[str, Any] = _LAYER) -> list[Row]:
     return [
         Row("memory/checkpointed", f"{text}, MiB", mib["checkpointed"], "<= 10", {"full": mib["full"]}),
         Row("memory/time", f"{text}, time over full BPTT", 1 / against, "<= 1.5", spread=(1 / high, 1 / low)),
-        Row("memory/online", f"{text}, MiB of the online trace", mib["online"], note=_milliseconds(timings)),
+        Row("memory/online", f"{text}, MiB of the online trace", mib["online"], note=_milliseconds(timings, 1)),
         Row("memory/online-flat", "MiB of the online trace at T=2500 over T=500", flat, "<= 1.01"),
     ]
 
@@ -170,7 +170,7 @@ def _against(
             rows.append(Row(label, text, None, goals.get(name, ""), {name: None}, note=missing[name]))
             continue
         median, low, high = faster[name]
-        note = _milliseconds(timings, request.get("repeat", repeat))
+        note = _milliseconds(timings, repeat)
         rows.append(
             Row(label, f"{text}, times faster than {name}", median, goals.get(name, ""), spread=(low, high), note=note)
         )

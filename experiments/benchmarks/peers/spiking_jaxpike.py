@@ -29,7 +29,7 @@ def layer(case):
 
     def total(weight, x):
         placed = eqx.tree_at(lambda net: net.layers[0].weight, net, weight)
-        return jnp.sum(jaxpike.unroll(placed, x)[1])
+        return jnp.sum(jaxpike.unroll(placed, x)[0])
 
     compiled = jax.jit(jax.value_and_grad(total))
     start = net.layers[0].weight
@@ -46,7 +46,7 @@ def training(case):
 
     def loss(net):
         xs = jnp.broadcast_to(x, (case["time"], *x.shape))
-        counts = jnp.sum(jaxpike.unroll(net, xs)[1], axis=0)
+        counts = jnp.sum(jaxpike.unroll(net, xs)[0], axis=0)
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(counts, y))
 
     @eqx.filter_jit

@@ -1,4 +1,4 @@
-"""SpikingJelly's side: multi-step LIF nodes, soft reset at once and detached, PyTorch backend (the GPU ones need CUDA)."""
+"""SpikingJelly's side: multi-step LIF nodes of its PyTorch backend, soft reset at once and detached."""
 
 import spiking_case
 import torch

@@ -35,18 +35,19 @@ def layer(case):
     net = lif(case["size"]) if HOISTED else spyx.Sequential(linear(weight, False), lif(case["size"]))
     graph, params = nnx.split(net)
 
-    def total(weight, x):
-        if HOISTED:
-            current = (x.reshape(-1, case["size"]) @ weight).reshape(x.shape)
-            return jnp.sum(spyx.run(nnx.merge(graph, params), current)[0])
-        placed = nnx.merge(graph, params)
-        placed.layers[0].kernel[...] = weight
-        return jnp.sum(spyx.run(placed, x)[0])
+    def hoisted(weight, x):
+        current = (x.reshape(-1, case["size"]) @ weight).reshape(x.shape)
+        return jnp.sum(spyx.run(nnx.merge(graph, params), current)[0])
 
-    compiled = jax.jit(jax.value_and_grad(total))
-    start = jnp.asarray(weight)
+    def total(params, x):
+        return jnp.sum(spyx.run(nnx.merge(graph, params), x)[0])
+
+    compiled = jax.jit(jax.value_and_grad(hoisted if HOISTED else total))
+    start = jnp.asarray(weight) if HOISTED else params
     run = lambda: jax.block_until_ready(compiled(start, x))  # noqa: E731
     value, gradient = run()
+    if not HOISTED:
+        gradient = gradient["layers"][0]["kernel"][...]
     return run, spiking_case.summary(value, np.asarray(gradient))
 
 

@@ -153,14 +153,14 @@ def test_from_raster_and_back(x64):
 
 
 def test_too_little_room_is_said(x64):
-    run, arguments = layer()
+    arguments = layer()[1]
     spikes = spiking.event_lif(arguments["weight"], spiking.Spikes(arguments["times"], jnp.array(SOURCES)), most=2)
     assert int(jnp.sum(jnp.isfinite(spikes.times))) == 2
     assert not bool(spikes.complete)
 
 
 def test_bad_event_layers_and_spikes_name_the_field(x64):
-    run, arguments = layer()
+    arguments = layer()[1]
     spikes = spiking.Spikes(arguments["times"], jnp.array(SOURCES))
     for name in ("tau_mem", "tau_syn", "horizon"):
         with pytest.raises(UsageError, match=f"{name} must be positive, got -1"):

@@ -23,9 +23,11 @@ def neurons(adjoint):
     learn = ("decay", "threshold")
     yield "lif-learnt", spiking.lif(SIZE, learn=learn, spread=0.3, adjoint=adjoint, dtype=jnp.float64)
     yield "if", spiking.integrate_and_fire(SIZE, learn=("threshold",), adjoint=adjoint, dtype=jnp.float64)
-    yield "current_lif", spiking.current_lif(SIZE, detach=False, adjoint=adjoint)
+    yield "current_lif", spiking.current_lif(SIZE, detach=False, normalize=True, adjoint=adjoint)
     every = ("decay", "synaptic_decay", "threshold")
-    current = spiking.current_lif(SIZE, learn=every, spread=0.3, reset="zero", adjoint=adjoint, dtype=jnp.float64)
+    current = spiking.current_lif(
+        SIZE, learn=every, spread=0.3, reset="zero", normalize=True, decay=0.6, adjoint=adjoint, dtype=jnp.float64
+    )
     yield "current_lif-learnt", current
     yield "recurrent-lif", spiking.recurrent(spiking.lif(SIZE, adjoint=adjoint), SIZE, dtype=jnp.float64)
     yield "recurrent-current_lif", spiking.recurrent(current, SIZE, dtype=jnp.float64)

@@ -163,7 +163,7 @@ def test_online_rules_take_a_constant_input(x64):
 )
 def test_eprop_is_exact_below_a_leaky_readout(neuron, x64):
     """The readout's decay filters the eligibilities; learnt constants have eligibilities too."""
-    net = network(neuron(), head=spiking.leaky_integrator(CLASSES, decay=0.7))
+    net = network(neuron(), head=spiking.leaky_integrator(CLASSES, decay=0.7, normalize=True))
     objective, params, batch = problem(net, spiking.mean_cross_entropy(3.0))
     wanted = gradient(spiking.rtrl, objective, params, batch)[2]
     assert some(wanted)
@@ -238,8 +238,8 @@ def test_rules_refuse_what_they_are_not_exact_for(x64):
         attempt(spiking.ottt, network(spiking.adaptive_lif(HIDDEN)))
     with pytest.raises(UsageError, match="one fixed decay"):
         attempt(spiking.ottt, network(spiking.lif(HIDDEN, learn=("decay",), **F64)))
+    head = spiking.leaky_integrator(CLASSES, learn=("decay",), **F64)
     with pytest.raises(UsageError, match="leaky_integrator with one fixed decay"):
-        head = spiking.leaky_integrator(CLASSES, learn=("decay",), **F64)
         attempt(spiking.eprop, network(spiking.lif(HIDDEN), head=head))
     for rule in (spiking.eprop, spiking.ottt, spiking.rtrl, spiking.truncated(2), spiking.checkpointed()):
         with pytest.raises(UsageError, match=r"spiking\.Objective"):

@@ -1,0 +1,123 @@
+"""What a network reads: an array over time, or a type that says which steps are alike.
+
+What is the same at many steps is then computed once: a layer without state maps a `Constant` by one product
+instead of one a step, and a `Silent` sequence by as many products as it has inputs.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from chainlab.errors import UsageError
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["value"], meta_fields=["steps"])
+@dataclass(frozen=True)
+class Constant:
+    """The same input at each of `steps` time steps.
+
+    Attributes:
+        value: The input of every step, without a time axis.
+        steps: Number of time steps.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> Constant(jnp.ones((3, 2)), 5).expand().shape
+        (5, 3, 2)
+    """
+
+    value: Any  # an array; while JAX maps over the tree, anything
+    steps: int = field(metadata={"static": True})
+
+    def expand(self) -> Float[Array, "time *batch dim"]:
+        """The sequence that this stands for, as an array."""
+        return jnp.broadcast_to(self.value, (self.steps, *self.value.shape))
+
+    def part(self, steps: int) -> "Constant":
+        """The same input for another number of steps."""
+        return Constant(self.value, steps)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["values", "after"], meta_fields=["steps"])
+@dataclass(frozen=True)
+class Silent:
+    """Inputs at the first steps, and from then on one that does not change (zero, or what a layer makes of it).
+
+    Latency codes are of this kind: no pixel fires after the code's last step, but the network runs on.
+
+    Attributes:
+        values: The inputs of the first steps, time first.
+        after: The input of each later step, without a time axis.
+        steps: Number of time steps in all.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> Silent(jnp.ones((2, 3)), jnp.zeros(3), 5).expand()[:, 0].tolist()
+        [1.0, 1.0, 0.0, 0.0, 0.0]
+    """
+
+    values: Any
+    after: Any
+    steps: int = field(metadata={"static": True})
+
+    def expand(self) -> Float[Array, "time *batch dim"]:
+        """The sequence that this stands for, as an array."""
+        rest = self.steps - self.values.shape[0]
+        return jnp.concatenate([self.values, jnp.broadcast_to(self.after, (rest, *self.after.shape))])
+
+
+Sequence: TypeAlias = Float[Array, "..."] | Constant | Silent
+"""Inputs over time: an array with the time axis first, a `Constant`, or a `Silent` sequence."""
+
+
+def length(xs: Sequence) -> int:
+    """Number of time steps of a sequence.
+
+    Args:
+        xs: A sequence.
+
+    Returns:
+        The number of steps.
+
+    Raises:
+        UsageError: There is no step or no time axis.
+    """
+    if not isinstance(xs, Constant | Silent) and jnp.ndim(xs) < 2:
+        raise UsageError(f"inputs must have shape (time, *batch, features), got {jnp.shape(xs)}")
+    steps = xs.steps if isinstance(xs, Constant | Silent) else xs.shape[0]
+    if steps < 1:
+        raise UsageError(f"time: a sequence needs at least one step, got {steps}")
+    if isinstance(xs, Silent) and not 1 <= xs.values.shape[0] <= steps:
+        raise UsageError(f"time: a silent sequence of {steps} steps has inputs at {xs.values.shape[0]} of them")
+    return steps
+
+
+def first(xs: Sequence) -> Float[Array, "*batch dim"]:
+    """The input of the first step.
+
+    Args:
+        xs: A sequence of at least one step.
+
+    Returns:
+        The input without the time axis.
+    """
+    length(xs)
+    if isinstance(xs, Constant):
+        return xs.value
+    return xs.values[0] if isinstance(xs, Silent) else xs[0]
+
+
+def stepwise(xs: Sequence) -> Float[Array, "..."] | Constant:
+    """A sequence as what a time loop takes: an array or a `Constant`.
+
+    Args:
+        xs: A sequence.
+
+    Returns:
+        The same sequence.
+    """
+    return xs.expand() if isinstance(xs, Silent) else xs
