@@ -22,7 +22,7 @@ def _check(where: str, real: Features, fake: Features, least: int = 2) -> None:
 def frechet_distance(real: Features, fake: Features) -> Float[Array, ""]:
     r"""Fréchet distance of the Gaussians fitted to two sets of features.
 
-    $\lVert \mu_1 - \mu_2 \rVert^2 + \mathrm{tr}(\Sigma_1 + \Sigma_2 - 2 (\Sigma_1^{1/2} \Sigma_2 \Sigma_1^{1/2})^{1/2})$,
+    $\lVert \mu_1 - \mu_2 \rVert^2 + \mathrm{tr}(\Sigma_1 + \Sigma_2 - 2 (R \Sigma_2 R)^{1/2})$, $R = \Sigma_1^{1/2}$,
     with the root from symmetric eigenvalues, so that a singular covariance is no special case. The distance depends on
     the features and on the number of samples: state both. On the features of an Inception network it is FID; on those
     of any other it is not.

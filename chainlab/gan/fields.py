@@ -1,7 +1,7 @@
-"""Field transforms: the direction in which a game is played, from its vector field.
+r"""Field transforms: the direction in which a game is played, from its vector field.
 
 A transform takes a vector field $v$ and gives another one; the optimisers descend along it. With plain gradient
-descent of rate $\\eta$ each is the algorithm that its reference names; with Adam it is that algorithm preconditioned.
+descent of rate $\eta$ each is the algorithm that its reference names; with Adam it is that algorithm preconditioned.
 """
 
 from collections.abc import Callable

@@ -25,14 +25,14 @@ class GameState:
         optimizers: Optimiser state of both.
         average: Exponential moving average of the generator's parameters.
         memory: Memory of the field transform.
-        step: Steps made.
+        step: Steps made; under `vmap` every attribute has leading axes.
     """
 
     players: Players
     optimizers: Players
     average: Params
     memory: Any
-    step: Int[Array, ""]
+    step: Int[Array, "..."]
 
 
 @struct.dataclass

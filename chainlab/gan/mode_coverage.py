@@ -63,8 +63,9 @@ def mixture_metrics(x: Float[Array, "samples 2"], mixture: Mixture) -> Metrics:
 
     Returns:
         `modes`; `high_quality`, a share; `kl` of the samples' nearest modes to the uniform distribution, and
-        `kl_excess` over what a perfect sampler has; `spread`, the root mean square deviation of the high-quality samples along an
-        axis over $\sigma$ (0.974 for real draws, which the cut at $3 \sigma$ narrows too) and `spread_ratio` to that.
+        `kl_excess` over what a perfect sampler has; `spread`, the root mean square deviation of the high-quality
+        samples along an axis over $\sigma$ (0.974 for real draws, which the cut at $3 \sigma$ narrows too), and
+        `spread_ratio` to that.
 
     Example:
         >>> import jax
