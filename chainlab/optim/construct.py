@@ -90,10 +90,23 @@ def _optimizer(data: Mapping[str, Any]) -> optax.GradientTransformation:
     arguments = {key: value for key, value in data.items() if key not in ("name", "clip_norm")}
     if arguments.get("learning_rate", ...) is None:
         del arguments["learning_rate"]
-    transformation = _call(optimizers()[data["name"]], arguments)
+    transformation = _transformation(optimizers()[data["name"]], arguments)
     if data.get("clip_norm") is None:
         return transformation
     return optax.chain(optax.clip_by_global_norm(data["clip_norm"]), transformation)
+
+
+def _transformation(function: Callable[..., Any], arguments: Mapping[str, Any]) -> optax.GradientTransformation:
+    """An optimiser; optax schedules its learning rate itself, and every other number through `inject_hyperparams`."""
+    scheduled = [
+        key
+        for key, value in arguments.items()
+        if key != "learning_rate" and isinstance(value, Mapping) and "name" in value
+    ]
+    parameters = inspect.signature(function).parameters
+    if any(not takes_transformation(parameters[key]) for key in scheduled):
+        return _call(optax.inject_hyperparams(function), arguments)
+    return _call(function, arguments)
 
 
 def _schedule(data: Mapping[str, Any]) -> optax.Schedule:

@@ -1,0 +1,183 @@
+"""What a generator is trained on and judged by: data, example shape, and evaluation."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from chainlab.data.batches import Data, Origin, in_memory, sampled
+from chainlab.errors import UsageError
+from chainlab.gan.architectures import (
+    dcgan_critic,
+    dcgan_generator,
+    mlp_critic,
+    mlp_generator,
+    residual_critic,
+    residual_generator,
+)
+from chainlab.gan.classifier import Classifier, train_classifier
+from chainlab.gan.mixtures import Mixture, finest_scale, grid, ring
+from chainlab.gan.mode_coverage import mixture_metrics
+from chainlab.gan.picture_quality import image_metrics, stacked_metrics
+from chainlab.gan.pictures import Images, images, stacked
+from chainlab.gan.spectral import spectrally_normalized
+from chainlab.nn.model import Model
+from chainlab.typing import Batch, Metrics
+
+Generate = Callable[[Any, int], Array]
+"""`generate(labels, count) -> examples`; labels are ignored by an unconditional generator."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is imitated.
+
+    Attributes:
+        data: Batches and the split `test`.
+        shape: Shape of an example.
+        deviation: Standard deviation of the training data over all its numbers.
+        classes: Number of classes of a conditional generator, else 0.
+        mixture: The mixture, for data in the plane.
+        pictures: Grey or colour training and test images, for images.
+        samples: Examples of an evaluation.
+    """
+
+    data: Data
+    shape: tuple[int, ...]
+    deviation: float
+    classes: int = 0
+    mixture: Mixture | None = None
+    pictures: tuple[Images, Images] | None = None
+    samples: int = 10_000
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in an example."""
+        return int(np.prod(self.shape))
+
+    def evaluation(self, classifier_steps: int) -> Callable[[Generate, Batch], Metrics]:
+        """How generated examples are judged.
+
+        Args:
+            classifier_steps: Training steps of the classifier; not used in the plane.
+
+        Returns:
+            `evaluate(generate, split) -> metrics`, pure. A figure `real_...` is that of real examples.
+        """
+        if self.mixture is not None:
+            return self._mixture_evaluation(self.mixture)
+        assert self.pictures is not None
+        train, test = self.pictures
+        classifier = train_classifier(train.x, train.y, int(train.y.max()) + 1, steps=classifier_steps)
+        return self._image_evaluation(classifier, train, test)
+
+    def _mixture_evaluation(self, mixture: Mixture) -> Callable[[Generate, Batch], Metrics]:
+        def evaluate(generate: Generate, split: Batch) -> Metrics:
+            real = mixture_metrics(split["x"], mixture)
+            ours = mixture_metrics(generate(None, self.samples), mixture)
+            return {**ours, **{f"real_{name}": value for name, value in real.items()}}
+
+        return evaluate
+
+    def _image_evaluation(
+        self, classifier: Classifier, train: Images, test: Images
+    ) -> Callable[[Generate, Batch], Metrics]:
+        def evaluate(generate: Generate, split: Batch) -> Metrics:
+            key, x = jax.random.key(2), jnp.asarray(split["x"])
+            if self.shape != train.x.shape[1:]:
+                return stacked_metrics(classifier, x, generate(None, self.samples), key)
+            y = jnp.asarray(split["y"])
+            fake = generate(y, x.shape[0])
+            known = (jnp.asarray(train.x), jnp.asarray(train.y))
+            return image_metrics(classifier, known, (x, y), (fake, y), key, conditional=self.classes > 0)
+
+        return evaluate
+
+
+def problem(source: Mapping[str, Any], batch_size: int, samples: int = 10_000) -> Problem:
+    """A problem from its description.
+
+    Args:
+        source: `kind` (`ring`, `grid`, `images` or `stacked`); `modes`, `distance` and `deviation` of a mixture;
+            `images` (a `DatasetConfig`) and `conditional`.
+        batch_size: Examples in a batch.
+        samples: Examples of an evaluation of a mixture or of stacked images.
+
+    Returns:
+        The problem; a mixture is scaled to unit variance, images to [-1, 1].
+
+    Raises:
+        UsageError: The kind is unknown or the data do not fit it.
+    """
+    kind = source["kind"]
+    if kind in ("ring", "grid"):
+        make = ring if kind == "ring" else grid
+        mixture = make(source["modes"], source["distance"], source["deviation"]).scaled()
+        test = {"x": mixture.sample(jax.random.key(3), samples)}
+        name = Origin(f"{kind} of {source['modes']} Gaussians")
+        data = sampled(lambda key: {"x": mixture.sample(key, batch_size)}, splits={"test": test}, origin=name)
+        return Problem(data, (2,), 1.0, mixture=mixture, samples=samples)
+    if kind not in ("images", "stacked"):
+        raise UsageError(f"unknown kind of data {kind!r}: wanted ring, grid, images or stacked")
+    dataset = source["images"].load()
+    train, test = images(dataset)
+    deviation, classes = float(train.x.std()), len(dataset.classes) if source["conditional"] else 0
+    shape: tuple[int, ...] = train.x.shape[1:]
+    if kind == "stacked":
+        if classes:
+            raise UsageError("stacked images have no labels of their own: conditional must be false")
+        data = stacked(train, batch_size, splits={"test": test}, origin=dataset.origin)
+        return Problem(data, (*shape[:2], 3), deviation, pictures=(train, test), samples=samples)
+    arrays = train._asdict() if classes else {"x": train.x}
+    data = in_memory(arrays, batch_size, splits={"test": test._asdict()}, origin=dataset.origin)
+    return Problem(data, shape, deviation, classes, pictures=(train, test), samples=samples)
+
+
+def networks(problem: Problem, **options: Any) -> tuple[Model, Model]:
+    """Generator and critic of a problem.
+
+    Args:
+        problem: What is imitated.
+        options: `kind` (`mlp`, `dcgan` or `residual`); hidden features `generator` and `critic`; latent `normals` and
+            `signs`; `frequencies` and the `highest` one (or `data`); `spectral`.
+
+    Returns:
+        Both models.
+
+    Raises:
+        UsageError: A size is less than 1, or a convolutional network is asked for in the plane.
+    """
+    kind, shape, classes = options["kind"], problem.shape, problem.classes
+    size = options["normals"] + options["signs"]
+    if kind == "mlp":
+        generator = mlp_generator(
+            size, shape, hidden=options["generator"], classes=classes, bounded=problem.mixture is None
+        )
+        waves = options["frequencies"]
+        highest = _highest(problem, options["highest"]) if waves else 1.0
+        critic = mlp_critic(shape, hidden=options["critic"], classes=classes, waves=waves, highest=highest)
+    elif kind == "dcgan":
+        generator = dcgan_generator(size, shape, width=options["generator"][0], classes=classes)
+        critic = dcgan_critic(shape, width=options["critic"][0], classes=classes)
+    elif kind == "residual":
+        generator = residual_generator(size, shape, width=options["generator"][0], classes=classes)
+        critic = residual_critic(shape, width=options["critic"][0], classes=classes)
+    else:
+        raise UsageError(f"unknown kind of network {kind!r}: wanted mlp, dcgan or residual")
+    return generator, spectrally_normalized(critic) if options["spectral"] else critic
+
+
+_OVER_SCALE = 1.8
+"""Highest frequency times the finest scale: the phase turns once within 3.5 deviations of a mode."""
+
+
+def _highest(problem: Problem, highest: float | str) -> float:
+    if not isinstance(highest, str):
+        return highest
+    batches = [np.asarray(problem.data.batch(jax.random.key(4), index)["x"]) for index in range(16)]
+    draws = np.concatenate(batches).reshape(-1, problem.dimension)
+    return _OVER_SCALE / finest_scale(draws)
