@@ -66,8 +66,8 @@ def test_block_length_changes_nothing(task, record, whole):
 
 def test_each_seed_equals_its_single_run(task, tmp_path):
     settings = dataclasses.replace(SETTINGS, patience=2)
-    together = run(task, Record(create_folder(tmp_path, "all", "0" * 8)), settings, seeds=(0, 1, 2))
-    for index, seed in enumerate((0, 1, 2)):
+    together = run(task, Record(create_folder(tmp_path, "all", "0" * 8)), settings, seeds=(0, 1))
+    for index, seed in enumerate((0, 1)):
         alone = run(task, Record(create_folder(tmp_path, "one", "0" * 8)), settings, seeds=(seed,))
         for mine, theirs in zip(
             jax.tree.leaves(alone.replica.state.params), jax.tree.leaves(together.replica.state.params), strict=True

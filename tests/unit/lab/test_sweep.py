@@ -47,6 +47,7 @@ def test_mistakes_come_before_any_run():
         jobs(load("mlp/digits", BASE), BASE)
 
 
+@pytest.mark.slow
 def test_what_is_done_is_kept_and_what_was_killed_continues(tmp_path):
     document, wanted = swept("{optimizer.learning_rate: [1e-3, 1e-2, 1e-1]}")
     done = start(load("mlp/digits", wanted[0].overrides), root=tmp_path / "runs", quiet=True)
@@ -65,6 +66,7 @@ def test_what_is_done_is_kept_and_what_was_killed_continues(tmp_path):
     assert sweep(document, tmp_path, wanted, tell=lambda *_: pytest.fail("nothing is left to do"))
 
 
+@pytest.mark.slow
 def test_a_failed_job_is_named_and_retried_only_when_asked(tmp_path):
     document, wanted = swept("{optimizer: [{name: sgd, learning_rate: 1e30}, {name: sgd, learning_rate: 1e-2}]}")
     found = sweep(document, tmp_path, wanted, fail_fast=True)
@@ -77,6 +79,7 @@ def test_a_failed_job_is_named_and_retried_only_when_asked(tmp_path):
     assert len(list((tmp_path / "runs" / "mlp").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_together_equals_one_by_one(tmp_path):
     text = "{optimizer.learning_rate: [1e-3, 1e-2], optimizer.weight_decay: [1e-3, 1e-1]}"
     document, wanted = swept(text)
