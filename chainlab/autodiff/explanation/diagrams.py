@@ -74,9 +74,8 @@ def to_dot(explanation: "Explanation") -> str:
         width = 1.0 + 3.0 * edge.norm / top if top > 0 and edge.active else 0.5
         style = "solid" if edge.active else "dashed"
         label = quote(_edge_label(edge))
-        lines.append(
-            f"  n{edge.source.id} -> n{edge.target.id} [label={label}, penwidth={width:.2f}, style={style}, fontsize=9];"
-        )
+        ends = f"n{edge.source.id} -> n{edge.target.id}"
+        lines.append(f"  {ends} [label={label}, penwidth={width:.2f}, style={style}, fontsize=9];")
     return "\n".join([*lines, "}"]) + "\n"
 
 

@@ -111,7 +111,7 @@ class Explainer:
             >>> import chainlab, jax
             >>> compiled = jax.jit(chainlab.explain(lambda x: 3.0 * x * x).statistics)
             >>> result = compiled(2.0)
-            >>> float(result.gradients), dict(zip(result.nodes, map(float, result.adjoints)))
+            >>> float(result.gradients), {name: float(adjoint) for name, adjoint in result.adjoints.items()}
             (12.0, {'x': 12.0, 'mul': 2.0, 'mul.2': 1.0})
         """
         leaves, tree = jax.tree.flatten((args, kwargs))

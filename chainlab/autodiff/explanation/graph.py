@@ -233,11 +233,11 @@ class Explanation:
 
         return find(self, self.node(leaf), k, index)
 
-    def to_text(self, *, width: int = 110, limit: int = 400) -> str:
-        """The graph as a tree of name scopes; at most `limit` nodes are written out."""
+    def to_text(self, *, width: int = 110, limit: int = 400, k: int = 3) -> str:
+        """The graph as a tree of name scopes with at most `limit` nodes, and the k largest paths of every leaf."""
         from chainlab.autodiff.explanation.text import to_text
 
-        return to_text(self, width=width, limit=limit)
+        return to_text(self, width=width, limit=limit, k=k)
 
     def to_html(self, path: "str | FilePath | None" = None, *, k: int = 5) -> str:
         """The graph as one interactive, self-contained page, written to `path` where one is given.

@@ -126,5 +126,5 @@ def _place(
     graph = igraph.Graph(len(order), [(rank[a], rank[b]) for a, b in forward], directed=True)
     drawn = graph.layout_sugiyama(layers=[layer[name] for name in order], hgap=1, vgap=1, maxiter=100)
     level.places = {name: (layer[name], round(drawn[rank[name]][0], 3)) for name in order}
-    for pair, bends in zip(forward, drawn.edge_routing, strict=True):
+    for pair, bends in zip(forward, vars(drawn)["edge_routing"], strict=True):
         level.routes[pair] = [(round(y), round(x, 3)) for x, y in bends]

@@ -21,11 +21,12 @@ _EXACT_ROWS = 256
 _PROBES = 16
 _ITERATIONS = 60
 
-_UNARY = """abs acos acosh asin asinh atan atanh cbrt conj convert_element_type copy cos cosh digamma erf erf_inv erfc
-    exp exp2 expm1 imag integer_pow lgamma log log1p logistic neg real reduce_precision rsqrt sin sinh sqrt square tan tanh"""
+_UNARY = """abs acos acosh asin asinh atan atanh cbrt conj convert_element_type copy cos cosh digamma erf erf_inv
+    erfc exp exp2 expm1 imag integer_pow lgamma log log1p logistic neg real reduce_precision rsqrt sin sinh sqrt square
+    tan tanh"""
 _NARY = "add add_any sub mul div max min pow rem atan2 select_n clamp nextafter"
-_COPYING = """reshape squeeze expand_dims transpose broadcast_in_dim slice dynamic_slice concatenate pad rev gather split
-    copy"""
+_COPYING = """reshape squeeze expand_dims transpose broadcast_in_dim slice dynamic_slice concatenate pad rev gather
+    split copy"""
 
 ELEMENTWISE = frozenset(_UNARY.split()) | frozenset(_NARY.split())
 """Operations whose Jacobian is diagonal where operand and result have one shape."""

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from chainlab.autodiff.explanation.document import place, short, type_of
+from chainlab.autodiff.explanation.document import leaf_data, place, short, type_of
 
 if TYPE_CHECKING:
     from chainlab.autodiff.explanation.graph import Edge, Explanation, Node
@@ -72,10 +72,10 @@ def edge_text(edge: "Edge") -> Text:
     return line
 
 
-def to_text(explanation: "Explanation", *, width: int = 110, limit: int = 400) -> str:
+def to_text(explanation: "Explanation", *, width: int = 110, limit: int = 400, k: int = 3) -> str:
     """See `Explanation.to_text`."""
     tree = Tree(Text(f"{explanation.title} = {amount(explanation.output)}", "bold"))
-    branches = {(): tree}
+    branches: dict[tuple[str, ...], Tree] = {(): tree}
     for node in explanation.nodes[:limit]:
         for depth in range(1, len(node.scope) + 1):
             scope = node.scope[:depth]
@@ -88,13 +88,13 @@ def to_text(explanation: "Explanation", *, width: int = 110, limit: int = 400) -
     if len(explanation.nodes) > limit:
         tree.add(Text(f"... {len(explanation.nodes) - limit} more nodes", "dim"))
     shown = tree.add(Text("largest paths", "bold blue"))
-    for name in list(explanation.leaves)[:20]:
-        paths = explanation.paths(name, 3)
-        branch = shown.add(Text(f"{name}: {paths.count} path{'' if paths.count == 1 else 's'}, by {paths.weighting}"))
-        for path in paths:
-            factors = " x ".join(short(factor) for factor in path.factors) or "1"
-            names = " > ".join(node.name for node in path.nodes)
-            branch.add(Text(f"{factors} = {short(path.product)}   {names}"))
+    for leaf in leaf_data(explanation, k):
+        count, weighting = leaf["count"], leaf["weighting"]
+        branch = shown.add(Text(f"{leaf['name']}: {count} path{'' if count == '1' else 's'}, by {weighting}"))
+        for path in leaf["paths"]:
+            factors = " x ".join(short(factor) for factor in path["factors"]) or "1"
+            names = " > ".join(explanation.nodes[node].name for node in path["nodes"])
+            branch.add(Text(f"{factors} = {short(path['product'])}   {names}"))
     where = next((place(node.source) for node in explanation.nodes if node.source), "")
     stream = io.StringIO()
     Console(file=stream, width=width, no_color=True, color_system=None, highlight=False).print(tree, Text(where, "dim"))

@@ -208,15 +208,21 @@ def test_argnums_and_aux_are_those_of_jax_grad():
         assert error(graph.aux, aux) <= 1e-6
 
 
-def test_statistics_compile_into_one_program():
-    net = nn.mlp([3, 4, 1])
-    params, x = net.init(jax.random.key(0)), normal(1, 5, 3)
-    explain = chainlab.explain(lambda params: jnp.mean(net.apply(params, x) ** 2))
-    statistics, graph = jax.jit(explain.statistics)(params), explain(params)
-    adjoints = {node.name: node.adjoint for node in graph.nodes if node.active}
-    assert error(statistics.adjoints, [adjoints[name] for name in statistics.nodes]) <= 1e-6
-    norms = [edge.norm for edge in graph.edges if edge.active and edge.target.kind != "output"]
-    np.testing.assert_allclose(statistics.contributions, norms, rtol=1e-5)
+@pytest.mark.parametrize("name", ["mlp", "attention"])
+def test_statistics_compile_into_one_program(name):
+    _, f, args = next(case for case in cases(jnp.float32) if case[0] == name)
+    explain = chainlab.explain(f)
+    statistics, graph = jax.jit(explain.statistics)(*args), explain(*args)
+    adjoints = {
+        node.name: node.adjoint for node in graph.nodes[:-1] if node.active and not isinstance(node.value, tuple)
+    }
+    assert set(statistics.nodes) == set(adjoints)
+    assert len(statistics.arrays) < len(adjoints)
+    for node, adjoint in statistics.adjoints.items():
+        assert error(adjoint, adjoints[node]) <= 1e-5, node
+    edges = [edge for edge in graph.edges if edge.active and edge.target.kind != "output"]
+    assert statistics.edges == tuple((edge.source.name, edge.target.name) for edge in edges)
+    np.testing.assert_allclose(statistics.contributions, [edge.norm for edge in edges], rtol=1e-5)
 
 
 def test_public_name_is_the_function():
