@@ -39,17 +39,14 @@ def jumps(
         if not np.all(np.isfinite(values[row])) or not len(moves) or np.any(np.abs(nearby[row] - values[row]) > noise):
             continue
         nearest = moves[np.argmin(np.abs(times[moves]))]
-        low, high, jump = times[nearest], times[nearest + 1], change[row, nearest]
+        low, high = times[nearest], times[nearest + 1]
+        before = jump = change[row, nearest]
         while high - low > _NARROW * max(abs(low), abs(high), 1e-3):
             inside = np.linspace(low, high, lines.samples)
             levels = lines(point, base, [interval], inside)[0]
             steepest = int(np.argmax(np.abs(np.diff(levels))))
             low, high = inside[steepest], inside[steepest + 1]
-            left = abs(levels[steepest + 1] - levels[steepest])
-            if left < 0.3 * jump:  # spread over the interval: a slope, or many small jumps
-                jump = min(jump, left)
-                if jump <= 100 * noise:
-                    break
-        else:
-            found[row] = True
+            before, jump = jump, abs(levels[steepest + 1] - levels[steepest])
+        # A slope leaves a change in proportion to the interval, a jump keeps its height.
+        found[row] = jump > 100 * noise and jump > 0.5 * before
     return found

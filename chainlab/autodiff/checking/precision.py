@@ -4,7 +4,7 @@ The gradient at the working dtype is held against the same program in float64. R
 arguments and constants alone already moves it by about $\epsilon\, |H|\, |x|$; a finding needs an error
 beyond that and beyond half of the digits of the dtype:
 
-$$|g_i - \hat g_i| > \sqrt\epsilon\, |g_i| + 64\, \epsilon\, (\max_j |g_j| + (|H| |x|)_i) + 4\, \epsilon\, |f| / s_i.$$
+$$|g_i - \hat g_i| > \sqrt\epsilon\, |g_i| + 64\, \epsilon\, (\max_j |g_j| + (|H| |x|)_i) + 16\, \epsilon\, |f| / s_i.$$
 
 The last term is the slope below which the value itself, at this dtype, would not move over the scale $s_i$.
 """
@@ -58,5 +58,5 @@ def tolerance(
     for leaf in arguments.leaves:
         part = np.abs(exact[leaf.start : leaf.stop])
         largest[leaf.start : leaf.stop] = np.max(part, where=np.isfinite(part), initial=0.0)
-    unseen = 4 * spacing * abs(value) / arguments.spans()
+    unseen = 16 * spacing * abs(value) / arguments.spans()
     return np.sqrt(spacing) * np.abs(exact) + 64 * spacing * (largest + moved) + unseen + 1e-30

@@ -81,6 +81,10 @@ def test_a_relu_that_is_off_is_not_dead():
     assert chainlab.check(lambda x: jnp.sum(jax.nn.relu(x)), -X).ok
 
 
+def test_a_ramp_between_two_flats_is_not_dead():
+    assert chainlab.check(lambda x: jnp.sum(jnp.clip(x, 0.0, 1.0)), jnp.array([-2.75, 40.0])).ok
+
+
 def test_nan_is_traced_into_a_scan_to_its_line():
     def f(x):
         def body(c, r):
