@@ -50,6 +50,9 @@ from .neurons import leaky_integrator as leaky_integrator
 from .neurons import lif as lif
 from .objective import Objective as Objective
 from .precision import dense_bfloat16 as dense_bfloat16
+from .recordings import bin_events as bin_events
+from .recordings import from_recordings as from_recordings
+from .recordings import heidelberg as heidelberg
 from .sequences import Constant as Constant
 from .sequences import Silent as Silent
 from .surrogates import Surrogate as Surrogate

@@ -7,7 +7,8 @@ $$\lambda_t = \psi(v_t - \vartheta)\, (g_t + \mu_{t+1} W^\top) + \frac{\partial 
   \qquad \mu_t = \lambda_t + \alpha\, \mu_{t+1}, \qquad \frac{\partial L}{\partial x_t} = \mu_t,$$
 
 (times $1 - \beta$ where the membrane takes in that share of its input) with $g_t$ the derivative of the loss with respect to the spike, $\psi$ the surrogate derivative, $\alpha$ the
-decay of the synaptic current ($\mu = \lambda$ without one) and $W$ the recurrent weights, where there are any. Their
+decay of the synaptic current ($\mu = \lambda$ without one) and $W$ the recurrent weights, where there are any. A
+membrane that takes in a share $1 - \beta$ of its current multiplies $\lambda_t$ by it in $\mu_t$. The weights'
 gradient $\sum_t s_{t-1}^\top \mu_t$ is one product after the scan. The input enters the membrane additively, so
 that it need not be kept. `neuron.scan` of the same step is the oracle that the tests hold this to.
 """
@@ -30,12 +31,12 @@ Weight = Float[Array, "dim dim"]
 
 @dataclass(frozen=True)
 class Cell:
-    """What one neuron is made of.
+    r"""What one neuron is made of.
 
     Attributes:
         membrane: Its leak, threshold and reset.
         synapse: Whether a synaptic current filters its input.
-        normalize: Whether the membrane takes in $1 - \\beta$ of its current, so that a constant one settles at itself.
+        normalize: Whether the membrane takes in $1 - \beta$ of its current, so that a constant one settles at itself.
         learn: Which constants are differentiated.
     """
 
