@@ -51,6 +51,7 @@ def command(
     import importlib
 
     import jax
+    import numpy as np
 
     from chainlab.lab.config import load
     from chainlab.transformer import generate, language_model
@@ -70,7 +71,7 @@ def command(
     options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     stream = generate(model, params, encoded, key=jax.random.key(seed), count=tokens, **options)
     if as_json:
-        text = source.text.decode(list(stream))
+        text = source.text.decode(np.fromiter(stream, np.int32))
         out({"prompt": prompt, "text": text, "tokens": tokens, "seed": seed, **options}, as_json=True)
         return
     click.echo(prompt, nl=False)
@@ -81,15 +82,17 @@ def command(
 
 def pieces(text: Any, stream: "Iterator[int]") -> "Iterator[str]":
     """The generated text bit by bit; a character of several tokens comes when its last one is there."""
+    import numpy as np
+
     waiting: list[int] = []
     for token in stream:
         waiting.append(token)
-        piece = text.decode(waiting)
+        piece = text.decode(np.asarray(waiting))
         if not piece.endswith("\N{REPLACEMENT CHARACTER}") or len(waiting) >= 4:
             yield piece
             waiting = []
     if waiting:
-        yield text.decode(waiting)
+        yield text.decode(np.asarray(waiting))
 
 
 def trained(document: "Document", folder: Path, member: int) -> Any:

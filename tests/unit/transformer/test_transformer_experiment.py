@@ -80,7 +80,7 @@ def test_panels_show_attention_gradient_and_a_sample(run):
 def test_pieces_wait_for_the_last_byte_of_a_character():
     class Bytes:
         def decode(self, tokens):
-            return bytes(tokens).decode(errors="replace")
+            return bytes(tokens.tolist()).decode(errors="replace")
 
     assert list(pieces(Bytes(), iter("aé€".encode()))) == ["a", "é", "€"]
     assert list(pieces(Bytes(), iter(b"\xe2"))) == ["\N{REPLACEMENT CHARACTER}"]
