@@ -49,7 +49,7 @@ class Leaf:
         batched: Whether its leading axis is PennyLane's broadcasting axis.
     """
 
-    rule: Float[np.ndarray, "terms 3"] | None
+    rule: Float[np.ndarray, "_ 3"] | None
     gate: str
     batched: bool
 
@@ -103,7 +103,7 @@ def record(circuit: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Reco
         The tapes and how to make the function's result of theirs.
 
     Raises:
-        UsageError: The function does not return the measurements that it made, in their order.
+        UsageError: The function does not return the measurements that it made.
     """
     library = pennylane()
     is_measurement = lambda value: isinstance(value, library.measurements.MeasurementProcess)  # noqa: E731
@@ -118,10 +118,12 @@ def record(circuit: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Reco
             shots = circuit.shots if isinstance(circuit, library.QNode) else None
             tape = library.tape.QuantumScript.from_queue(queue, shots)
         returned, structure = jax.tree.flatten(output, is_leaf=is_measurement)
-        if not returned or [id(m) for m in returned] != [id(m) for m in tape.measurements]:
+        places = {id(measurement): place for place, measurement in enumerate(tape.measurements)}
+        order = [places.get(id(value)) for value in returned]
+        if not returned or sorted(order, key=str) != sorted(places.values(), key=str):
             raise UsageError(
-                "the circuit must return all its measurements in the order in which it makes them (expval, var or "
-                f"probs, alone or in a tuple, list or dict); got {output!r}"
+                "the circuit must return every measurement that it makes, once (expval, var or probs, alone or in a "
+                f"tuple, list or dict); got {output!r}"
             )
         tapes, post = [tape], lambda results: results[0]
         if isinstance(circuit, library.QNode):
@@ -131,7 +133,8 @@ def record(circuit: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Reco
     def combine(results: Sequence[Any]) -> Any:
         with library_numerics():
             result = post(tuple(results))
-        return jax.tree.unflatten(structure, [result] if len(returned) == 1 else list(result))
+        found = [result] if len(returned) == 1 else list(result)
+        return jax.tree.unflatten(structure, [found[place] for place in order])
 
     named = circuit.device.wires if isinstance(circuit, library.QNode) else None
     return Recording(batch, combine, tuple(named) if named else None)
@@ -146,12 +149,16 @@ def _defer(tape: Any) -> Sequence[Any]:
     return library.defer_measurements(tape)[0] if midway else [tape]
 
 
-def compile_tape(tape: Any, wires: tuple[Any, ...] | None = None) -> tuple[Circuit, list[Shaped[Array, "..."]]]:
+def compile_tape(
+    tape: Any, wires: tuple[Any, ...] | None = None, *, channels: bool = False, one_angle: bool = False
+) -> tuple[Circuit, list[Shaped[Array, "..."]]]:
     """Break a tape into gates that each have a unitary and, for every traced angle, a shift rule.
 
     Args:
         tape: A PennyLane tape; parameters that are JAX arrays become leaves, all others are constants.
         wires: Labels of the device's wires, where it names them.
+        channels: Whether noise channels are kept, for a device that can run them.
+        one_angle: Whether traced gates are broken down to those with one angle and a generator.
 
     Returns:
         The circuit and the values of its leaves.
@@ -159,7 +166,7 @@ def compile_tape(tape: Any, wires: tuple[Any, ...] | None = None) -> tuple[Circu
     Raises:
         UsageError: A gate is not unitary, has no matrix and cannot be decomposed, or a wire is not the device's.
     """
-    builder = _Builder(_order(tape, wires))
+    builder = _Builder(_order(tape, wires), channels, one_angle)
     with library_numerics():
         operations = list(tape.operations)
         preparation = None
@@ -189,8 +196,10 @@ def _order(tape: Any, wires: tuple[Any, ...] | None) -> tuple[Any, ...]:
 class _Builder:
     """Collects gates and leaves while a tape is walked."""
 
-    def __init__(self, wires: tuple[Any, ...]) -> None:
+    def __init__(self, wires: tuple[Any, ...], channels: bool, one_angle: bool) -> None:
         self.wires = wires
+        self.channels = channels
+        self.one_angle = one_angle
         self.gates: list[Gate] = []
         self.leaves: list[Leaf] = []
         self.values: list[Array] = []
@@ -202,6 +211,9 @@ class _Builder:
         if isinstance(operator, skipped):
             return  # a global phase cannot be observed
         if isinstance(operator, library.operation.Channel):
+            if self.channels:
+                self._append(operator, kind_of(operator))
+                return
             raise UsageError(
                 f"{operator.name} is a noise channel, which a pure state cannot hold: use device='default.mixed'"
             )
@@ -210,7 +222,8 @@ class _Builder:
         if not composite and not _constants_traced(operator) and _is_direct(operator):
             kind = kind_of(operator)
             traced = [isinstance(value, jax.Array) for value in operator.data]
-            if all(rule is not None for rule, t in zip(kind.rules, traced, strict=True) if t):
+            fit = not self.one_angle or not any(traced) or (len(traced) == 1 and operator.has_generator)
+            if fit and all(rule is not None for rule, t in zip(kind.rules, traced, strict=True) if t):
                 self._append(operator, kind)
                 return
         if operator.has_decomposition and not isinstance(operator, _opaque()):

@@ -1,14 +1,14 @@
 """Gates as data: what a gate computes and how it is differentiated, apart from its angles and wires."""
 
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Complex, Float, Shaped
 
-from chainlab.quantum.library import library_numerics, pennylane
+from chainlab.quantum.library import bind, library_numerics, pennylane
 from chainlab.quantum.rules import shift_rule
 
 _SMALL = 3  # wires up to which a controlled gate is one dense matrix
@@ -36,7 +36,7 @@ class Kind:
         return len(self.template.wires)
 
     @functools.cached_property
-    def rules(self) -> tuple[Float[np.ndarray, "terms 3"] | None, ...]:
+    def rules(self) -> tuple[Float[np.ndarray, "_ 3"] | None, ...]:
         """The shift rule of each parameter, None for one that has none."""
         gate = self.template
         if self.controls:  # further controls do not change the frequencies
@@ -82,31 +82,6 @@ class Kind:
         with library_numerics():  # no entry vanishes by accident at two generic points
             points = [np.asarray(self.matrix(*(value + offset for value in data))) for offset in (0.0, 0.7)]
         return np.any(np.abs(points) > 1e-14, axis=0)
-
-
-def bind(operator: Any, data: Sequence[Any]) -> Any:
-    """The operator with other parameters.
-
-    PennyLane's own function loses its place in time evolutions, whose Hamiltonian has coefficients that are not
-    parameters.
-
-    Args:
-        operator: A PennyLane operator.
-        data: Its new parameters.
-
-    Returns:
-        The new operator.
-    """
-    library = pennylane()
-    if isinstance(operator, library.ops.Evolution):
-        return library.ops.Evolution(operator.base, data[0])
-    if isinstance(operator, library.ops.Adjoint):
-        return library.adjoint(bind(operator.base, data))
-    if type(operator) is library.ops.ControlledOp:
-        return library.ctrl(
-            bind(operator.base, data), control=operator.control_wires, control_values=operator.control_values
-        )
-    return library.ops.functions.bind_new_parameters(operator, data)
 
 
 _kinds: dict[Hashable, Kind] = {}  # rules and patterns cost numerical work: done once a process

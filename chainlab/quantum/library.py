@@ -2,8 +2,9 @@
 
 import contextlib
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from types import ModuleType
+from typing import Any
 
 import jax
 
@@ -33,3 +34,28 @@ def library_numerics() -> Generator[None]:
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def bind(operator: Any, data: Sequence[Any]) -> Any:
+    """The operator with other parameters.
+
+    PennyLane's own function loses its place in time evolutions, whose Hamiltonian has coefficients that are not
+    parameters.
+
+    Args:
+        operator: A PennyLane operator.
+        data: Its new parameters.
+
+    Returns:
+        The new operator.
+    """
+    library = pennylane()
+    if isinstance(operator, library.ops.Evolution):
+        return library.ops.Evolution(operator.base, data[0])
+    if isinstance(operator, library.ops.Adjoint):
+        return library.adjoint(bind(operator.base, data))
+    if type(operator) is library.ops.ControlledOp:
+        return library.ctrl(
+            bind(operator.base, data), control=operator.control_wires, control_values=operator.control_values
+        )
+    return library.ops.functions.bind_new_parameters(operator, data)

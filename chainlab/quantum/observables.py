@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
 from jax.core import Tracer
 from jaxtyping import Array, Complex, Float, Int, Shaped
 
@@ -39,6 +40,13 @@ class Word:
         index = np.arange(2**self.wires)
         sign = 1.0 - 2.0 * (np.bitwise_count(index & self.z) & 1)
         return (1j) ** int(self.x & self.z).bit_count() * sign
+
+    def letters(self, labels: Sequence[Any]) -> dict[Any, str]:
+        """Pauli letters by wire."""
+        bits = [(label, 1 << (self.wires - 1 - position)) for position, label in enumerate(labels)]
+        return {
+            label: "_XZY"[bool(self.x & bit) + 2 * bool(self.z & bit)] for label, bit in bits if (self.x | self.z) & bit
+        }
 
 
 def word_of(pauli: Mapping[Any, str], wires: Sequence[Any]) -> Word:
@@ -97,6 +105,11 @@ class Matrix:
         image = apply(self.matrix, states, self.wires)
         return jnp.sum(jnp.conj(states) * image, axis=0).real[None, :]
 
+    def process(self, labels: Sequence[Any]) -> Any:
+        """PennyLane's measurement of it."""
+        library = pennylane()
+        return library.expval(library.Hermitian(self.matrix, wires=[labels[wire] for wire in self.wires]))
+
 
 @dataclass(frozen=True)
 class Sparse:
@@ -112,6 +125,13 @@ class Sparse:
         entries = jnp.asarray(self.entries, states.dtype)[:, None]
         return jnp.sum(jnp.conj(states[self.rows]) * entries * states[self.columns], axis=0).real[None, :]
 
+    def process(self, labels: Sequence[Any]) -> Any:
+        """PennyLane's measurement of it."""
+        library = pennylane()
+        dim = 2 ** len(labels)
+        matrix = scipy.sparse.csr_matrix((self.entries, (self.rows, self.columns)), shape=(dim, dim))
+        return library.expval(library.SparseHamiltonian(matrix, wires=list(labels)))
+
 
 @dataclass(frozen=True)
 class Probabilities:
@@ -119,6 +139,7 @@ class Probabilities:
 
     wires: tuple[int, ...]
     basis: tuple[tuple[np.ndarray, tuple[int, ...]], ...]
+    observable: Any = None
 
     @property
     def size(self) -> int:
@@ -131,6 +152,12 @@ class Probabilities:
             states = apply(unitary, states, wires)
         return marginal(jnp.square(jnp.abs(states)), self.wires)
 
+    def process(self, labels: Sequence[Any]) -> Any:
+        """PennyLane's measurement of it."""
+        if self.observable is not None:
+            return pennylane().probs(op=self.observable)
+        return pennylane().probs(wires=[labels[wire] for wire in self.wires])
+
 
 Observable = PauliSums | Matrix | Sparse | Probabilities
 
@@ -142,15 +169,30 @@ class Measurement:
     Attributes:
         observables: What is measured on the state.
         finish: `finish(expectations) -> result`, over an array of all expectations; differentiated by JAX.
+        weights: Coefficients of the expectations in the result, where it is a sum.
     """
 
     observables: tuple[Observable, ...]
     finish: Callable[[Shaped[Array, " size"]], Any]
+    weights: tuple[Any, ...] | None = None
 
     @property
     def size(self) -> int:
         """Number of expectations."""
         return sum(observable.size for observable in self.observables)
+
+    def coefficients(self) -> Float[np.ndarray, " size"]:
+        """Constant coefficients of the expectations.
+
+        Raises:
+            UsageError: They are traced.
+        """
+        weights = (1.0,) * self.size if self.weights is None else self.weights
+        if any(isinstance(weight, Tracer) for weight in weights):
+            raise UsageError(
+                "how shots are shared out must not depend on traced coefficients: use allocation='uniform'"
+            )
+        return np.array([np.real(weight) for weight in weights], float)
 
 
 def measurement_of(process: Any, wires: Sequence[Any], *, term_by_term: bool = False) -> Measurement:
@@ -192,14 +234,15 @@ def _probabilities(process: Any, wires: Sequence[Any]) -> Measurement:
         (np.asarray(pennylane().matrix(gate, wire_order=gate.wires), complex), tuple(map(wires.index, gate.wires)))
         for gate in basis
     )
-    return Measurement((Probabilities(tuple(map(wires.index, measured)), changes),), lambda values: values)
+    return Measurement((Probabilities(tuple(map(wires.index, measured)), changes, process.obs),), lambda values: values)
 
 
 def _expectation(observable: Any, wires: Sequence[Any], term_by_term: bool) -> Measurement:
     observables, coefficients = _linear(observable, wires, term_by_term)
     if coefficients is None:
         return Measurement(observables, lambda values: values[0])
-    return Measurement(observables, lambda values: _combine(coefficients, values))
+    weights = tuple(coefficient for coefficient, constant in coefficients if not constant)
+    return Measurement(observables, lambda values: _combine(coefficients, values), weights)
 
 
 def _variance(observable: Any, wires: Sequence[Any], term_by_term: bool) -> Measurement:

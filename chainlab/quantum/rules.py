@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from chainlab.quantum.library import library_numerics, pennylane
+from chainlab.quantum.library import bind, library_numerics, pennylane
 
 _DENSE_WIRES = 5  # frequencies of gates up to this size are read off their matrix
 _RESOLUTION = 1e-9  # frequencies closer than this are one
@@ -35,8 +35,7 @@ def spectrum(gate: Any, index: int) -> tuple[float, ...] | None:
 
         def matrix(angle: float) -> NDArray[np.complex128]:
             data = [angle if i == index else value for i, value in enumerate(gate.data)]
-            bound = library.ops.functions.bind_new_parameters(gate, data)
-            return np.asarray(library.matrix(bound, wire_order=gate.wires), np.complex128)
+            return np.asarray(library.matrix(bind(gate, data), wire_order=gate.wires), np.complex128)
 
         step = 0.02
         turn = matrix(0.3 + step) @ matrix(0.3).conj().T
@@ -53,7 +52,7 @@ def spectrum(gate: Any, index: int) -> tuple[float, ...] | None:
     return tuple(np.where(np.abs(exact - tidy) < 1e-11, tidy, exact).tolist())
 
 
-def shift_rule(gate: Any, index: int) -> Float[np.ndarray, "terms 3"] | None:
+def shift_rule(gate: Any, index: int) -> Float[np.ndarray, "_ 3"] | None:
     r"""The rule of one angle of a gate: $f'(\theta) = \sum_i c_i f(m_i \theta + s_i)$.
 
     The gate's own `grad_recipe` comes first, then the frequencies that its matrix shows (PennyLane rounds
@@ -78,6 +77,8 @@ def shift_rule(gate: Any, index: int) -> Float[np.ndarray, "terms 3"] | None:
     recipes = getattr(gate, "grad_recipe", None)
     if recipes and recipes[index] is not None:
         return np.asarray(recipes[index], float).reshape(-1, 3)
+    if isinstance(gate, pennylane().operation.Channel):
+        return None  # a channel without a recipe has no frequencies
     with library_numerics():
         frequencies = None
         if len(gate.wires) <= _DENSE_WIRES:

@@ -19,10 +19,10 @@ Evaluate = Callable[[Leaves, Any, Sequence[Shift]], tuple[Float[Array, " size"],
 """`(leaves, key, shifts) -> (expectations, expectations of the shifted copies)`."""
 Jacobian = Callable[[Any, Leaves, Sequence[int]], tuple[PyTree, PyTree]]
 """`(key, leaves, active) -> (value, derivatives by each active leaf along a new first axis)`."""
-Rules = Sequence[Float[np.ndarray, "terms 3"] | None]
+Rules = Sequence[Float[np.ndarray, "_ 3"] | None]
 
 
-def finite_difference(step: float) -> Float[np.ndarray, "terms 3"]:
+def finite_difference(step: float) -> Float[np.ndarray, "_ 3"]:
     r"""The central difference $(f(\theta + h) - f(\theta - h)) / 2h$ in the form of a shift rule."""
     return np.array([[0.5 / step, 1.0, step], [-0.5 / step, 1.0, -step]])
 

@@ -1,7 +1,7 @@
 """Exact simulation of a circuit together with its shifted copies."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Complex, Shaped
 
 from chainlab.quantum.circuit import Circuit, Gate
-from chainlab.quantum.gates import Kind, bind
-from chainlab.quantum.library import library_numerics
+from chainlab.quantum.gates import Kind
+from chainlab.quantum.library import bind, library_numerics
 from chainlab.quantum.statevector import apply, controlled, multiply
 
 _BLOCK_WIRES = 2  # gates are merged into blocks of up to this many wires
@@ -215,7 +215,7 @@ def simulate(
     """
     dtype = complex_dtype(leaves)
     unitaries = _unitaries(circuit, leaves, shifts, dtype)
-    base = _initial(circuit, leaves, dtype)
+    base = initial(circuit, leaves)
     branches: Array | None = None
     columns: tuple[int, ...] = ()
     for block in _blocks(circuit.gates):
@@ -235,7 +235,9 @@ def complex_dtype(leaves: Sequence[Shaped[Array, "..."]]) -> Any:
     return jnp.dtype(jnp.complex128 if double else jnp.complex64)
 
 
-def _initial(circuit: Circuit, leaves: Sequence[Array], dtype: Any) -> Complex[Array, "dim 1"]:
+def initial(circuit: Circuit, leaves: Sequence[Shaped[Array, "..."]]) -> Complex[Array, "dim 1"]:
+    """The state that the gates start from: all wires 0, or the circuit's state preparation."""
+    dtype = complex_dtype(leaves)
     dim = 2 ** len(circuit.wires)
     if circuit.preparation is None:
         return jnp.zeros((dim, 1), dtype).at[0, 0].set(1)
@@ -244,3 +246,41 @@ def _initial(circuit: Circuit, leaves: Sequence[Array], dtype: Any) -> Complex[A
     with library_numerics():
         bound = bind(operator, data)
         return jnp.asarray(bound.state_vector(wire_order=list(circuit.wires))).reshape(dim, 1).astype(dtype)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One application to the state: a block's or a gate's matrix on some wires."""
+
+    unitary: _Unitary
+    wires: tuple[int, ...]
+
+    @property
+    def matrix(self) -> Any:
+        """The matrix (its diagonal, for a diagonal gate)."""
+        return self.unitary.matrix
+
+    @property
+    def constant(self) -> bool:
+        """Whether the matrix reads no leaf."""
+        return isinstance(self.matrix, np.ndarray)
+
+    def on(self, states: Array, matrix: Any = None) -> Array:
+        """Apply it, or another matrix of the same structure."""
+        return self.unitary.on(states, self.wires, matrix)
+
+    def inverse_on(self, states: Array) -> Array:
+        """Undo it."""
+        matrix = self.matrix
+        inverse = matrix.conj() if self.unitary.kind and self.unitary.kind.diagonal else matrix.conj().T
+        pattern = None if self.unitary.pattern is None else self.unitary.pattern.T
+        return replace(self.unitary, pattern=pattern).on(states, self.wires, inverse)
+
+
+def steps(circuit: Circuit, leaves: Sequence[Shaped[Array, "..."]]) -> list[Step]:
+    """A circuit as matrices on wires, in order."""
+    dtype = complex_dtype(leaves)
+    unitaries = _unitaries(circuit, leaves, (), dtype)
+    return [
+        Step(_merge(block, circuit.gates, unitaries, dtype), tuple(block.wires)) for block in _blocks(circuit.gates)
+    ]

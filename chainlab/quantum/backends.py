@@ -1,0 +1,67 @@
+"""Where circuits are evaluated: the exact simulator, or samples of it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from chainlab.errors import UsageError
+from chainlab.quantum.circuit import Circuit
+from chainlab.quantum.executions import mark
+from chainlab.quantum.observables import Measurement
+from chainlab.quantum.settings import settings_of
+from chainlab.quantum.shift import Evaluate, Leaves
+from chainlab.quantum.shots import sample, share
+from chainlab.quantum.simulator import Shift, simulate
+
+
+def exact(circuit: Circuit, measurements: Sequence[Measurement]) -> Evaluate:
+    """Exact expectations of a circuit and its shifted copies.
+
+    Args:
+        circuit: The circuit.
+        measurements: What is measured.
+
+    Returns:
+        The evaluation; its key is not used.
+    """
+
+    def evaluate(leaves: Leaves, key: Any, shifts: Sequence[Shift]) -> tuple[Array, Array]:
+        del key
+        states, columns = simulate(circuit, leaves, shifts)
+        found = jnp.concatenate([o.evaluate(states) for m in measurements for o in m.observables])
+        return _split(found, columns, 1)
+
+    return evaluate
+
+
+def sampled(circuit: Circuit, measurements: Sequence[Measurement], shots: int, allocation: str) -> Evaluate:
+    """Expectations estimated from finite shots of a circuit and, independently, of each shifted copy.
+
+    Args:
+        circuit: The circuit.
+        measurements: What is measured, term by term.
+        shots: Mean number of shots a setting.
+        allocation: How shots are shared out among settings.
+
+    Returns:
+        The evaluation.
+    """
+    settings = settings_of(measurements)
+
+    def evaluate(leaves: Leaves, key: Any, shifts: Sequence[Shift]) -> tuple[Array, Array]:
+        if key is None:
+            raise UsageError("a circuit with shots is random: call it with key=jax.random.key(...)")
+        states, columns = simulate(circuit, leaves, shifts)
+        counts = share(states, settings, measurements, shots, allocation)
+        return _split(sample(states, settings, counts, key), columns, len(settings))
+
+    return evaluate
+
+
+def _split(found: Array, columns: Sequence[int], circuits: int) -> tuple[Array, Array]:
+    """The circuit's own expectations, and those of the copies in the order in which they were asked for."""
+    copies = found[:, 1:].T[np.argsort(columns)] if columns else jnp.zeros((0, len(found)), found.dtype)
+    return mark(found[:, 0], circuits), mark(copies, circuits * len(columns))

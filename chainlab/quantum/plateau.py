@@ -1,0 +1,128 @@
+"""Barren plateaus: how fast gradients vanish with the number of qubits."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from chainlab.errors import UsageError
+from chainlab.typing import PRNGKey
+
+
+class Slope(NamedTuple):
+    """A fitted slope with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def _layers(axes: Array, angles: Array, qubits: int) -> Array:
+    """The state after layers of random single-qubit rotations and ladders of CZ, scanned over the layers."""
+    bits = (np.arange(2**qubits)[:, None] >> np.arange(qubits)[::-1]) & 1
+    ladder = jnp.asarray(1.0 - 2.0 * (np.sum(bits[:, :-1] * bits[:, 1:], axis=1) % 2), angles.dtype)
+    dtype = jnp.result_type(angles.dtype, jnp.complex64)
+    paulis = jnp.asarray(np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]]), dtype)
+    half = np.pi / 8
+    start = np.array([np.cos(half), np.sin(half)])
+    state = np.ones(1)
+    for _ in range(qubits):
+        state = np.kron(state, start)
+
+    def layer(state: Array, inputs: tuple[Array, Array]) -> tuple[Array, None]:
+        axis, angle = inputs
+        cosine, sine = jnp.cos(angle / 2).astype(dtype), jnp.sin(angle / 2).astype(dtype)
+        eye = jnp.eye(2, dtype=dtype)
+        gates = cosine[:, None, None] * eye[None] - 1j * sine[:, None, None] * paulis[axis]
+        for wire in range(qubits):
+            split = state.reshape(2**wire, 2, -1)
+            low, high = split[:, 0], split[:, 1]
+            gate = gates[wire]
+            state = jnp.stack([gate[0, 0] * low + gate[0, 1] * high, gate[1, 0] * low + gate[1, 1] * high], axis=1)
+            state = state.reshape(-1)
+        return state * ladder.astype(dtype), None
+
+    return jax.lax.scan(layer, jnp.asarray(state, dtype), (axes, angles))[0]
+
+
+def plateau_gradient(qubits: int, depth: int, cost: str) -> Callable[[PRNGKey], Float[Array, ""]]:
+    r"""One draw of a random circuit's derivative by its first angle, by parameter shift.
+
+    $\prod_l \left( \prod \mathrm{CZ} \prod_q R_{a_{lq}}(\theta_{lq}) \right) R_Y(\pi/4)^{\otimes n} |0\rangle$ with
+    random axes and angles; the global cost is $\langle Z_0 Z_1 \rangle$ of a circuit deep enough to scramble the
+    whole register, the local cost that of a circuit whose depth does not grow.
+
+    Args:
+        qubits: Number of qubits, at least 2.
+        depth: Number of layers.
+        cost: `pair` for $Z_0 Z_1$, `global` for the projector on all zeros, `local` for the mean of the
+            single-qubit projectors.
+
+    Returns:
+        `gradient(key)`.
+
+    Raises:
+        UsageError: The cost is unknown or there are fewer than two qubits.
+
+    References:
+        McClean et al., Barren plateaus in quantum neural network training landscapes, arXiv:1803.11173, figure 3;
+        Cerezo et al., Cost function dependent barren plateaus, arXiv:2001.00550, equations 9 and 10.
+    """
+    index = np.arange(2**qubits)
+    bit = [index >> (qubits - 1 - q) & 1 for q in range(qubits)]
+    if qubits < 2:
+        raise UsageError(f"a barren plateau needs at least 2 qubits, got {qubits}")
+    tables = {
+        "pair": (1.0 - 2.0 * bit[0]) * (1.0 - 2.0 * bit[1]),
+        "global": 1.0 - (index == 0),
+        "local": np.mean([b for b in bit], axis=0),
+    }
+    if cost not in tables:
+        raise UsageError(f"cost must be one of {', '.join(tables)}, got {cost!r}")
+    table = tables[cost]
+
+    def gradient(key: PRNGKey) -> Array:
+        axis_key, angle_key = jax.random.split(key)
+        axes = jax.random.randint(axis_key, (depth, qubits), 0, 3)
+        angles = jax.random.uniform(angle_key, (depth, qubits), maxval=2 * np.pi)
+
+        def value(angle: Array) -> Array:
+            state = _layers(axes, angles.at[0, 0].set(angle), qubits)
+            return jnp.asarray(table, angles.dtype) @ (jnp.square(state.real) + jnp.square(state.imag))
+
+        up, down = jax.vmap(value)(angles[0, 0] + jnp.array([0.5, -0.5], angles.dtype) * jnp.pi)
+        return (up - down) / 2
+
+    return gradient
+
+
+def slope_interval(
+    qubits: Sequence[int], samples: Float[np.ndarray, "sizes draws"], *, level: float = 0.95, resamples: int = 2000
+) -> Slope:
+    r"""Slope of $\ln \mathrm{Var}$ against the number of qubits, with a bootstrap interval.
+
+    Args:
+        qubits: Numbers of qubits.
+        samples: Draws of the derivative, one row a number of qubits.
+        level: Confidence of the interval.
+        resamples: Bootstrap resamples of the draws.
+
+    Returns:
+        The least-squares slope and its percentile interval.
+    """
+    rng = np.random.default_rng(0)
+    sizes = np.asarray(qubits, float)
+    centred = sizes - sizes.mean()
+
+    def slope(draws: np.ndarray) -> float:
+        return float(centred @ np.log(draws.var(axis=1)) / (centred @ centred))
+
+    count = samples.shape[1]
+    found = [
+        slope(np.take_along_axis(samples, rng.integers(0, count, samples.shape), axis=1)) for _ in range(resamples)
+    ]
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return Slope(slope(samples), float(low), float(high))
