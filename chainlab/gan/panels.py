@@ -55,9 +55,8 @@ def scatter(real: Float[np.ndarray | Array, "reals 2"], fake: Float[np.ndarray |
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4), layout="constrained")
-    for axes, points, title in zip(
-        figure.subplots(1, 2, sharex=True, sharey=True), (real, fake), ("real", "generated")
-    ):
+    sides = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axes, points, title in zip(sides, (real, fake), ("real", "generated"), strict=True):
         axes.scatter(*np.asarray(points).T, s=1, alpha=0.4)
         axes.set_title(title)
         axes.set_aspect("equal")

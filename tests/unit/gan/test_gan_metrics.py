@@ -131,7 +131,7 @@ def test_classifier_is_repeatable_and_refuses_bad_labels(rng):
     assert first.sha256 == again.sha256
     assert first.accuracy(jnp.asarray(x), y) > 0.9
     np.testing.assert_allclose(jnp.mean(jnp.square(first.features(jnp.asarray(x))), axis=-1), 1, rtol=1e-3)
-    with pytest.raises(DataError, match="label in 0..1, got 2"):
+    with pytest.raises(DataError, match=r"label in 0\.\.1, got 2"):
         gan.train_classifier(x, np.where(y == 1, 2, 0), 2)
     with pytest.raises(DataError, match="class 2 has no example"):
         gan.train_classifier(x, y, 3)
