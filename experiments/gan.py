@@ -161,9 +161,11 @@ def gan(config: GanConfig) -> chainlab.Task:
         keys = jax.random.split(key)
         return gan.game_state(gan.Players(generator.init(keys[0]), critic.init(keys[1])), optimizers, update)
 
-    def generate(state: Any, y: Any, count: int) -> Any:
-        z = sample(jax.random.key(1), count)
+    def make(state: Any, z: Any, y: Any) -> Any:
         return generator.apply(state.average, z, y) if problem.classes else generator.apply(state.average, z)
+
+    def evaluate(state: Any, split: Any) -> Any:
+        return evaluation(lambda y, count: make(state, sample(jax.random.key(1), count), y), split)
 
     def subjects(state: Any) -> dict[str, chainlab.Subject]:
         rules, (g, d) = game(state.step), state.players
@@ -172,16 +174,22 @@ def gan(config: GanConfig) -> chainlab.Task:
             "generator": chainlab.Subject(lambda p, batch, key: rules.generator_loss(p, d, batch, key), g),
         }
 
+    def panels(state: Any, folder: Any) -> list[chainlab.Panel]:
+        drawn = gan.sample_panels(problem, lambda z, y: make(state, z, y), sample)
+        if problem.mixture is not None:
+            batch = problem.data.batch(jax.random.key(6), 0)
+            values = gan.game_eigenvalues(game(state.step), state.players, batch, largest=20)
+            note = "The 20 of largest modulus at the last state, on one batch."
+            drawn.append(("Spectrum of the game's Jacobian", gan.spectrum(values), note))
+        return [chainlab.Panel(title, figure, note=note) for title, figure, note in drawn]
+
     return chainlab.Task(
         init,
         gan.make_step(game, optimizers, update=update, average_half_life=config.average_half_life),
-        lambda state, split: evaluation(lambda y, count: generate(state, y, count), split),
+        evaluate,
         problem.data,
         subjects=subjects,
-        panels=lambda state, folder: [
-            chainlab.Panel(title, figure, note=note)
-            for title, figure, note in gan.sample_panels(problem, lambda y, count: generate(state, y, count))
-        ],
+        panels=panels,
     )
 
 

@@ -43,9 +43,11 @@ from .mixtures import ring as ring
 from .mode_coverage import categorical_kl as categorical_kl
 from .mode_coverage import kl_floor as kl_floor
 from .mode_coverage import mixture_metrics as mixture_metrics
+from .panels import interpolation as interpolation
 from .panels import phase_portrait as phase_portrait
 from .panels import picture_grid as picture_grid
 from .panels import sample_panels as sample_panels
+from .panels import spectrum as spectrum
 from .penalty import absolute_gamma as absolute_gamma
 from .penalty import input_gradient as input_gradient
 from .penalty import path_length as path_length

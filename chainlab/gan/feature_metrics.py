@@ -10,16 +10,17 @@ from chainlab.errors import UsageError
 from chainlab.typing import Metrics, PRNGKey
 
 Features = Float[Array, "samples dim"]
+Others = Float[Array, "others dims"]
 
 
-def _check(where: str, real: Features, fake: Features, least: int = 2) -> None:
+def _check(where: str, real: Features, fake: Others, least: int = 2) -> None:
     if real.shape[1] != fake.shape[1] or min(real.shape[0], fake.shape[0]) < least:
         raise UsageError(
             f"{where}: wanted two sets of at least {least} vectors of one dimension, got {real.shape} and {fake.shape}"
         )
 
 
-def frechet_distance(real: Features, fake: Features) -> Float[Array, ""]:
+def frechet_distance(real: Features, fake: Others) -> Float[Array, ""]:
     r"""Fréchet distance of the Gaussians fitted to two sets of features.
 
     $\lVert \mu_1 - \mu_2 \rVert^2 + \mathrm{tr}(\Sigma_1 + \Sigma_2 - 2 (R \Sigma_2 R)^{1/2})$, $R = \Sigma_1^{1/2}$,
@@ -29,7 +30,7 @@ def frechet_distance(real: Features, fake: Features) -> Float[Array, ""]:
 
     Args:
         real: Features of real examples.
-        fake: Features of generated examples.
+        fake: Others of generated examples.
 
     Returns:
         The distance.
@@ -49,14 +50,14 @@ def frechet_distance(real: Features, fake: Features) -> Float[Array, ""]:
     return jnp.sum(jnp.square(difference)) + jnp.trace(first) + jnp.trace(second) - 2 * cross
 
 
-def kernel_distance(real: Features, fake: Features, *, degree: int = 3) -> Float[Array, ""]:
+def kernel_distance(real: Features, fake: Others, *, degree: int = 3) -> Float[Array, ""]:
     r"""Kernel (Inception) distance: unbiased squared MMD with the kernel $(x^\top y / d + 1)^3$ on all samples.
 
     On unnormalised ReLU features it is noisy; divide each vector by its root mean square first.
 
     Args:
         real: Features of real examples.
-        fake: Features of generated examples.
+        fake: Others of generated examples.
         degree: Degree of the kernel.
 
     Returns:
@@ -78,18 +79,18 @@ def kernel_distance(real: Features, fake: Features, *, degree: int = 3) -> Float
     return within(real) + within(fake) - 2 * jnp.mean(kernel(real, fake))
 
 
-def squared_distances(a: Features, b: Float[Array, "others dim"]) -> Float[Array, "samples others"]:
+def squared_distances(a: Features, b: Others) -> Float[Array, "samples others"]:
     """Squared Euclidean distance of every pair, never negative."""
     square = jnp.sum(jnp.square(a), axis=1)[:, None] + jnp.sum(jnp.square(b), axis=1)[None, :] - 2 * a @ b.T
     return jnp.maximum(square, 0)
 
 
-def neighbour_metrics(real: Features, fake: Features, *, neighbours: int = 5) -> Metrics:
+def neighbour_metrics(real: Features, fake: Others, *, neighbours: int = 5) -> Metrics:
     r"""Precision, recall, density and coverage from nearest-neighbour balls.
 
     Args:
         real: Features of real examples.
-        fake: Features of generated examples.
+        fake: Others of generated examples.
         neighbours: $k$: a ball reaches to the $k$-th nearest neighbour of its own set.
 
     Returns:
@@ -121,7 +122,7 @@ def neighbour_metrics(real: Features, fake: Features, *, neighbours: int = 5) ->
     }
 
 
-def sliced_wasserstein(real: Features, fake: Features, key: PRNGKey, *, projections: int = 128) -> Float[Array, ""]:
+def sliced_wasserstein(real: Features, fake: Others, key: PRNGKey, *, projections: int = 128) -> Float[Array, ""]:
     r"""Sliced Wasserstein-2 distance, $(E_u W_2^2(u^\top X, u^\top Y))^{1/2}$ over random directions.
 
     Args:
@@ -148,7 +149,7 @@ def sliced_wasserstein(real: Features, fake: Features, key: PRNGKey, *, projecti
 
 
 def memorisation(
-    train: Features, held_out: Float[Array, "others dim"], fake: Float[Array, "fakes dim"], *, tolerance: float = 1e-3
+    train: Features, held_out: Others, fake: Float[Array, "fakes width"], *, tolerance: float = 1e-3
 ) -> Metrics:
     r"""Whether generated examples are copies: their distance to the training set beside that of unseen real ones.
 

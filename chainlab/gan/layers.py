@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from chainlab.errors import UsageError
-from chainlab.gan.transposed import Form, strided_convolution, transposed_convolution
+from chainlab.gan.transposed import strided_convolution, transposed_convolution
 from chainlab.nn.model import Model
 from chainlab.typing import Params, PRNGKey
 
@@ -53,7 +53,7 @@ def flatten(axes: int) -> Model:
     return Model(lambda key: {}, lambda params, x, *, key=None: x.reshape(*x.shape[:-axes], -1))
 
 
-def _resampling(function: Callable[..., Array], inputs: int, outputs: int, fan: int, kernel: int, form: Form) -> Model:
+def _resampling(function: Callable[..., Array], inputs: int, outputs: int, fan: int, kernel: int, form: str) -> Model:
     if min(inputs, outputs) < 1:
         raise UsageError(f"a convolution needs inputs >= 1 and outputs >= 1, got {inputs} and {outputs}")
 
@@ -69,7 +69,7 @@ def _resampling(function: Callable[..., Array], inputs: int, outputs: int, fan: 
     return Model(init, apply)
 
 
-def up(inputs: int, outputs: int, *, form: Form = "auto") -> Model:
+def up(inputs: int, outputs: int, *, form: str = "auto") -> Model:
     """A transposed convolution of 4x4 taps to twice the size.
 
     Args:
@@ -83,7 +83,7 @@ def up(inputs: int, outputs: int, *, form: Form = "auto") -> Model:
     return _resampling(transposed_convolution, inputs, outputs, 4 * inputs, 4, form)
 
 
-def down(inputs: int, outputs: int, *, form: Form = "auto") -> Model:
+def down(inputs: int, outputs: int, *, form: str = "auto") -> Model:
     """A convolution of 4x4 taps to half the size.
 
     Args:

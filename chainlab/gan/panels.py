@@ -1,19 +1,21 @@
 """Pictures of a generator for a run's report, and phase portraits of small games."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Complex, Float
 
 from chainlab.errors import UsageError
 from chainlab.gan.game import Game, Players, vector_field
+from chainlab.typing import PRNGKey
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from chainlab.gan.imitation import Generate, Problem
+    from chainlab.gan.imitation import Problem
 
 
 def picture_grid(x: Float[np.ndarray | Array, "rows columns height width channels"]) -> "Figure":
@@ -55,9 +57,8 @@ def scatter(real: Float[np.ndarray | Array, "reals 2"], fake: Float[np.ndarray |
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4), layout="constrained")
-    for axes, points, title in zip(
-        figure.subplots(1, 2, sharex=True, sharey=True), (real, fake), ("real", "generated")
-    ):
+    sides = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axes, points, title in zip(sides, (real, fake), ("real", "generated"), strict=True):
         axes.scatter(*np.asarray(points).T, s=1, alpha=0.4)
         axes.set_title(title)
         axes.set_aspect("equal")
@@ -100,22 +101,72 @@ def phase_portrait(
     return figure
 
 
-def sample_panels(problem: "Problem", generate: "Generate") -> list[tuple[str, Any, str]]:
-    """What a generator makes, beside real examples.
+def spectrum(values: Complex[np.ndarray, " eigenvalues"]) -> "Figure":
+    """Eigenvalues of a game's Jacobian in the complex plane.
+
+    Args:
+        values: What `chainlab.gan.game_eigenvalues` gives.
+
+    Returns:
+        A figure; left of the line gradient descent is repelled.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0, color="0.6", linewidth=1)
+    axes.scatter(np.real(values), np.imag(values), s=14)
+    axes.set(xlabel="real part", ylabel="imaginary part")
+    return figure
+
+
+def interpolation(ends: Float[Array, "rows 2 latent"], steps: int) -> Float[Array, "rows steps latent"]:
+    r"""Latent vectors along the great circle between pairs, so that each is as typical as its ends.
+
+    Args:
+        ends: Pairs of latent vectors.
+        steps: Points on each path, ends included.
+
+    Returns:
+        The paths.
+
+    References:
+        White, Sampling Generative Networks, arXiv:1609.04468, section 2.1.
+    """
+    first, last = ends[:, :1], ends[:, 1:]
+    norm = lambda x: jnp.linalg.norm(x, axis=-1, keepdims=True)  # noqa: E731
+    cosine = jnp.sum(first * last, axis=-1, keepdims=True) / (norm(first) * norm(last))
+    angle = jnp.arccos(jnp.clip(cosine, -0.9999, 0.9999))
+    t = jnp.linspace(0, 1, steps)[None, :, None]
+    return (jnp.sin((1 - t) * angle) * first + jnp.sin(t * angle) * last) / jnp.sin(angle)
+
+
+def sample_panels(
+    problem: "Problem",
+    make: Callable[[Float[Array, "count latent"], Any], Array],
+    sample: Callable[[PRNGKey, int], Float[Array, "count latent"]],
+) -> "list[tuple[str, Figure, str]]":
+    """What a generator makes: points beside real ones, or a grid of images and one of interpolations.
 
     Args:
         problem: What is imitated.
-        generate: `generate(labels, count) -> examples`.
+        make: `make(z, labels) -> examples`; the labels are None for an unconditional generator.
+        sample: Draws latent vectors.
 
     Returns:
         Title, figure and note of each panel.
     """
+    key, other = jax.random.split(jax.random.key(5))
     if problem.mixture is not None:
         real = problem.data.splits["test"]["x"][:5000]
-        return [("Samples", scatter(real, generate(None, 5000)), "5,000 points, in units of the data's deviation.")]
-    columns = 10
-    rows = max(problem.classes, 1) if problem.classes else 5
+        return [("Samples", scatter(real, make(sample(key, 5000), None)), "In units of the data's deviation.")]
+    columns, rows = 10, problem.classes or 5
     labels = jnp.repeat(jnp.arange(rows, dtype=jnp.int32), columns) if problem.classes else None
-    fake = generate(labels, rows * columns).reshape(rows, columns, *problem.shape)
+    ends = sample(other, 2 * rows).reshape(rows, 2, -1)
+    paths = interpolation(ends, columns).reshape(rows * columns, -1)
+    sheet = lambda z: picture_grid(make(z, labels).reshape(rows, columns, *problem.shape))  # noqa: E731
     note = "One row a class." if problem.classes else ""
-    return [("Samples", picture_grid(fake), note)]
+    return [
+        ("Samples", sheet(sample(key, rows * columns)), note),
+        ("Interpolations", sheet(paths), f"Between two latent vectors a row. {note}".strip()),
+    ]

@@ -16,10 +16,11 @@ from chainlab.gan.mode_coverage import categorical_kl
 from chainlab.gan.pictures import stack
 from chainlab.typing import Metrics, PRNGKey
 
-Pictures = Float[Array, "batch height width channels"]
+Pictures = Float[Array, "_ height width channels"]
+Labels = Int[Array, " _"]
 
 
-def class_variance(x: Pictures, y: Int[Array, " batch"], classes: int) -> Float[Array, ""]:
+def class_variance(x: Pictures, y: Labels, classes: int) -> Float[Array, ""]:
     r"""Mean pixel variance within a class, $\frac{1}{n} \sum_i \lVert x_i - \mu_{y_i} \rVert^2$ over the pixels.
 
     Args:
@@ -39,9 +40,9 @@ def class_variance(x: Pictures, y: Int[Array, " batch"], classes: int) -> Float[
 
 def image_metrics(
     classifier: Classifier,
-    train: tuple[Pictures, Int[Array, " batch"]],
-    test: tuple[Pictures, Int[Array, " batch"]],
-    fake: tuple[Pictures, Int[Array, " batch"]],
+    train: tuple[Pictures, Labels],
+    test: tuple[Pictures, Labels],
+    fake: tuple[Pictures, Labels],
     key: PRNGKey,
     *,
     conditional: bool,
@@ -93,7 +94,7 @@ def image_metrics(
 
 
 def stacked_metrics(
-    classifier: Classifier, test_x: Float[Array, "examples height width 1"], fake: Pictures, key: PRNGKey
+    classifier: Classifier, test_x: Float[Array, "_ height width 1"], fake: Pictures, key: PRNGKey
 ) -> Metrics:
     r"""Modes and KL of stacked images: a label $100 a + 10 b + c$ from the classes of the three channels.
 

@@ -64,9 +64,9 @@ def images(dataset: Dataset) -> tuple[Images, Images]:
     return train, test
 
 
-def stack(source: Float[Array, "examples height width 1"], index: Int[Array, "batch 3"]) -> Array:
+def stack(source: Float[Array | np.ndarray, "examples height width 1"], index: Int[Array, "batch 3"]) -> Array:
     """Three grey images as the channels of one."""
-    return jnp.moveaxis(source[index][..., 0], 1, -1)
+    return jnp.moveaxis(jnp.asarray(source)[index][..., 0], 1, -1)
 
 
 def stacked(train: Images, batch_size: int, *, splits: Mapping[str, Images], origin: Origin) -> Data:

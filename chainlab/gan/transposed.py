@@ -2,15 +2,12 @@
 
 import functools
 import math
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from chainlab.errors import UsageError
-
-Form = Literal["auto", "product", "lax"]
 
 
 def _form(form: str, where: str) -> str:
@@ -22,11 +19,11 @@ def _form(form: str, where: str) -> str:
 
 
 def transposed_convolution(
-    x: Float[Array, "*batch height width inputs"],
+    x: Float[Array, "*batch height width features"],
     weight: Float[Array, "taps_y taps_x inputs outputs"],
     stride: int = 2,
     *,
-    form: Form = "auto",
+    form: str = "auto",
 ) -> Float[Array, "*batch tall wide outputs"]:
     r"""Transposed convolution to `stride` times the size, $y_{s i + a - c} = \sum_{i, a} x_i W_a$.
 
@@ -94,11 +91,11 @@ def _by_product(x: Array, weight: Array, s: int, crop: int) -> Array:
 
 
 def strided_convolution(
-    x: Float[Array, "*batch height width inputs"],
+    x: Float[Array, "*batch height width features"],
     weight: Float[Array, "taps_y taps_x inputs outputs"],
     stride: int = 2,
     *,
-    form: Form = "auto",
+    form: str = "auto",
 ) -> Float[Array, "*batch low narrow outputs"]:
     r"""Convolution to $1/s$ of the size, $y_i = \sum_a W_a^\top x_{s i + a - c}$ with $c = \lceil (k - s)/2 \rceil$.
 

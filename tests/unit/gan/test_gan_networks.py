@@ -12,7 +12,10 @@ KEY = jax.random.key(0)
 
 
 @pytest.mark.parametrize("operation", [gan.transposed_convolution, gan.strided_convolution])
-@pytest.mark.parametrize(("kernel", "stride", "size"), [(4, 2, (6, 4)), (3, 2, (4, 6)), (5, 3, (6, 3))])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "size"),
+    [(4, 2, (6, 4)), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((3, 2, (4, 6)), (5, 3, (6, 3))))],
+)
 def test_product_form_is_lax_with_first_and_second_derivatives(operation, kernel, stride, size, rng):
     x = jnp.asarray(rng.normal(size=(2, *size, 3)), jnp.float32)
     w = jnp.asarray(rng.normal(size=(kernel, kernel, 3, 2)) / kernel, jnp.float32)
@@ -61,28 +64,22 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3)])
-@pytest.mark.parametrize("classes", [0, 10])
+@pytest.mark.parametrize(("shape", "classes"), [((8, 8, 1), 10), ((28, 28, 1), 0), ((32, 32, 3), 0)])
 def test_shapes_of_any_batch(name, shape, classes):
-    generator, critic = NETWORKS[name][0](5, shape, classes=classes), NETWORKS[name][1](shape, classes=classes)
+    make_generator, make_critic = NETWORKS[name]
+    generator, critic = make_generator(5, shape, classes=classes), make_critic(shape, classes=classes)
+    params_g, params_d = jax.eval_shape(generator.init, KEY), jax.eval_shape(critic.init, KEY)
     for batch in ((3,), (2, 3)):
         labels = (jnp.zeros(batch, jnp.int32),) if classes else ()
-        z = jnp.zeros((*batch, 5))
-        images = jax.eval_shape(
-            lambda p, z, *y: generator.apply(p, z, *y), jax.eval_shape(generator.init, KEY), z, *labels
-        )
+        images = jax.eval_shape(generator.apply, params_g, jnp.zeros((*batch, 5)), *labels)
         assert images.shape == (*batch, *shape)
-        scores = jax.eval_shape(
-            lambda p, x, *y: critic.apply(p, x, *y), jax.eval_shape(critic.init, KEY), images, *labels
-        )
-        assert scores.shape == batch
+        assert jax.eval_shape(critic.apply, params_d, images, *labels).shape == batch
 
 
+@pytest.mark.slow
 def test_a_label_changes_what_is_made_and_how_it_is_scored():
-    generator, critic = (
-        gan.mlp_generator(3, (8, 8, 1), hidden=(8,), classes=4),
-        gan.mlp_critic((8, 8, 1), hidden=(8,), classes=4),
-    )
+    generator = gan.mlp_generator(3, (8, 8, 1), hidden=(8,), classes=4)
+    critic = gan.mlp_critic((8, 8, 1), hidden=(8,), classes=4)
     params_g, params_d = generator.init(KEY), critic.init(KEY)
     x = generator.apply(params_g, jnp.ones((4, 3)), jnp.arange(4))
     assert np.ptp(np.asarray(x), axis=0).max() > 1e-3
@@ -90,6 +87,7 @@ def test_a_label_changes_what_is_made_and_how_it_is_scored():
     assert len(set(np.asarray(critic.apply(params_d, same, jnp.arange(4))).tolist())) == 4
 
 
+@pytest.mark.slow
 def test_scores_do_not_mix_examples(rng):
     critic = gan.dcgan_critic((8, 8, 1), width=4)
     params, x = critic.init(KEY), jnp.asarray(rng.normal(size=(3, 8, 8, 1)), jnp.float32)
