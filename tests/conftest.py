@@ -14,6 +14,15 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _quick_compiles(request):
+    """Compile without XLA's costly passes, except in modules that measure what they do (`optimized = True`)."""
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", not getattr(request.module, "optimized", False))
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture
 def key():
     return jax.random.key(0)
