@@ -145,7 +145,7 @@ class Search:
     def _suspects(self, leaf: Leaf) -> list[int]:
         suspects: set[int] = set()
         for base in self._directions(leaf):
-            cuts = np.unique(np.linspace(leaf.start, leaf.stop, _BLOCKS + 1).astype(int))
+            cuts = np.unique(np.linspace(leaf.start, leaf.stop, _BLOCKS + 1).astype(int)).tolist()
             frontier = list(itertools.pairwise(cuts))
             while frontier:
                 got, verdict = self.judge(frontier, base, self.rtol / 10, final=False)
@@ -156,7 +156,7 @@ class Search:
                 frontier = []
                 for a, b in failing:
                     if b - a > 1:
-                        inner = np.unique(np.linspace(a, b, _CHILDREN + 1).astype(int))
+                        inner = np.unique(np.linspace(a, b, _CHILDREN + 1).astype(int)).tolist()
                         frontier += list(itertools.pairwise(inner))
         return sorted(suspects)
 

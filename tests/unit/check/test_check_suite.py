@@ -11,6 +11,7 @@ import chainlab
 FAST_MISTAKES = (
     "missing factor 3 (x^3)",
     "one of 30 off by 0.1 %",
+    "one of 20,000 off by 1 %",
     "broadcast bias takes the first row",
     "matmul weight gradient transposed",
     "bias behind round",
@@ -78,7 +79,7 @@ def test_random_mistakes_that_the_checker_was_not_written_beside():
 
     drawn = found = alarms = 0
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        for seed in range(1000, 1040):
+        for seed in range(1000, 1030):
             made = mutant(seed)
             if made is not None:
                 drawn += 1
