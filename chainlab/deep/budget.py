@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from chainlab.deep.segments import divisor_near, scanned
+from chainlab.deep.segments import divisor_near, divisors, scanned
 from chainlab.errors import UsageError
 from chainlab.typing import Params
 
@@ -36,9 +36,9 @@ class Plan(NamedTuple):
 def plan(layer: Callable[[Params, Any], Any], params: Params, x: PyTree, budget: float) -> Plan:
     r"""Find the grouping with the fewest recomputations that fits a budget.
 
-    With $s$ bytes of state and $r$ bytes that a layer saves, two levels need $s L / k + r k$ and three need
-    $s L / k_1 + s k_1 / k_2 + r k_2$, at least; their minima give $k = \sqrt{L s / r}$, $k_1 = (L^2 s / r)^{1/3}$
-    and $k_2 = \sqrt{k_1 s / r}$. Each candidate is compiled and XLA's own plan decides.
+    With $s$ bytes of state, $p$ of one layer's parameters and $r$ that its derivative saves, groups of $k$ layers
+    need about $s L / k + (2 p + r) k$, and groups of $k_1$ cut into groups of $k_2$ need
+    $s L / k_1 + 2 p k_1 + s k_1 / k_2 + (2 p + r) k_2$. The least of each kind is compiled, and XLA's own plan decides.
 
     Args:
         layer: One layer.
@@ -112,19 +112,27 @@ def temporary_mebibytes(layer: Callable[[Params, Any], Any], params: Params, x: 
 
 
 def _candidates(layer: Callable[[Params, Any], Any], params: Params, x: PyTree) -> Iterator[tuple[int, ...]]:
+    """Nothing recomputed, then the groupings of one and of two levels that need least by `_estimate`."""
     depth = jax.tree.leaves(params)[0].shape[0]
-    yield ()
     first = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape[1:], p.dtype), params)
-    saved = jax.eval_shape(lambda p, h: jax.vjp(layer, p, h)[1], first, x)
-    size = _bytes(x)
-    # beside what its derivative saves, a layer of a group costs a copy of its parameters and of their gradients
-    ratio = size / (_bytes(saved) + 2 * _bytes(first))
-    two = divisor_near(depth, math.sqrt(depth * ratio))
-    outer = divisor_near(depth, (depth**2 * ratio) ** (1 / 3))
-    inner = divisor_near(outer, math.sqrt(outer * ratio))
-    for groups in ((two,), (outer, inner)):
-        if depth > groups[0] > (groups[1] if len(groups) > 1 else 0):
-            yield groups
+    saved = _bytes(jax.eval_shape(lambda p, h: jax.vjp(layer, p, h)[1], first, x))
+    sizes = divisors(depth)[1:-1] or [divisor_near(depth, math.sqrt(depth))]
+    levels = [[(size,) for size in sizes], [(size, inner) for size in sizes for inner in divisors(size)[1:-1]]]
+    yield ()
+    for groupings in levels:
+        if groupings:
+            yield min(groupings, key=lambda groups: _estimate(depth, groups, _bytes(x), saved, _bytes(first)))
+
+
+def _estimate(depth: int, groups: Sequence[int], state: int, saved: int, params: int) -> float:
+    """Bytes of a grouping: states between groups, what the innermost layers save, parameters and their gradients.
+
+    A group's parameters are sliced out and its gradients collected before they are written back: two copies.
+    """
+    total, above = 0.0, depth
+    for size in groups:
+        total, above = total + state * above / size + 2 * params * size, size
+    return total + saved * above
 
 
 def _bytes(tree: PyTree) -> int:

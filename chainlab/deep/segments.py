@@ -10,6 +10,19 @@ from jaxtyping import PyTree
 from chainlab.typing import Params
 
 
+def divisors(number: int) -> list[int]:
+    """The divisors of a number, sorted.
+
+    Args:
+        number: The number.
+
+    Returns:
+        From 1 to `number`.
+    """
+    small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
+    return sorted({*small, *(number // d for d in small)})
+
+
 def divisor_near(number: int, wanted: float) -> int:
     """A divisor of a number that is within a factor of 3 of the wanted one, or the wanted one itself.
 

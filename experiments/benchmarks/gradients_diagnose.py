@@ -10,9 +10,10 @@ from chainlab.lab.bench import Row
 _DEPTH, _WIDTH, _BATCH = 1000, 128, 128
 
 
-def nets(
-    depth: int = _DEPTH, width: int = _WIDTH, batch: int = _BATCH
-) -> dict[str, tuple[Callable[..., Any], Any, Any]]:
+Net = tuple[Callable[..., Any], Any, Any]
+
+
+def nets(depth: int = _DEPTH, width: int = _WIDTH, batch: int = _BATCH) -> dict[str, Net]:
     """Deep nets by name: a scalar function of (params, x), its params and x."""
     import jax
     import jax.numpy as jnp

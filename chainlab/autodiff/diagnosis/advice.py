@@ -49,8 +49,8 @@ WIDTH = Advice(
 
 ADVICE: Mapping[str, tuple[Advice, ...]] = MappingProxyType(
     {
-        "vanishing": (_CRITICAL, _ORTHOGONAL, _REZERO, _SCALE),
-        "exploding": (_CRITICAL, _NORMAL, _REZERO, _CLIP),
+        "vanishing": (_CRITICAL, _ORTHOGONAL, _REZERO, WIDTH, _SCALE),
+        "exploding": (_CRITICAL, _NORMAL, _REZERO, WIDTH, _CLIP),
         "collapsed": (
             Advice(
                 "a skip connection keeps inputs apart: without one every ReLU layer pulls their cosine towards 1",

@@ -17,6 +17,7 @@ Phase = Literal["ordered", "critical", "chaotic"]
 DECADES = 4.0  # a gradient that shrinks or grows by 10^4 on its way trains badly under any one rate
 ALIKE = 1e-3  # 1 - cosine below which a layer no longer tells its inputs apart
 SATURATED = 0.5  # share of an activation's entries at its asymptotes
+_TINY = 1e-30
 DEAD = 0.9  # share of features that are 0 for every input
 
 
@@ -73,7 +74,7 @@ def findings(chain: Chain, everything: Chain, phase: Phase | None) -> list[Findi
     """
     moved, collapsed = [*_adjoint(chain), *_values(chain)], [*_collapsed(everything)]
     if phase == "critical":  # a drift of finite width, which a rate absorbs, where a collapse can't be undone
-        moved = [replace(finding, advice=(*finding.advice, WIDTH)) for finding in moved]
+        moved = [replace(finding, advice=(WIDTH, *(a for a in finding.advice if a != WIDTH))) for finding in moved]
     found = [
         *_nonfinite(everything),
         *(collapsed + moved if phase == "critical" else moved + collapsed),
@@ -105,13 +106,17 @@ def _finding(
     return Finding(problem, side, layer.name, layer.source, float(got), wanted, text, ADVICE[problem])
 
 
+def _place(chain: Chain, index: int) -> str:
+    """A layer and its number."""
+    return f"{chain.names[index].name} (layer {index + 1} of {len(chain.names)})"
+
+
 def _nonfinite(chain: Chain) -> Iterator[Finding]:
     values = np.isfinite(chain.statistics.largest)
     if not values.all():
         first = int(np.argmin(values))
         got = chain.statistics.largest[first]
-        name = chain.names[first].name
-        text = f"the value is not finite from {name} on ({got}); everything before it is finite"
+        text = f"the value is not finite from {_place(chain, first)} on ({got}); everything before it is finite"
         yield _finding(chain, first, "non-finite", "value", got, np.inf, text)
         return  # its adjoints are not finite as a consequence
     watched = np.flatnonzero(chain.statistics.executed * ~np.isnan(chain.statistics.adjoint_zeros))
@@ -119,7 +124,7 @@ def _nonfinite(chain: Chain) -> Iterator[Finding]:
     if bad.size:
         last = int(bad[-1])
         got = chain.statistics.adjoint_largest[last]
-        text = f"the values are finite, but the adjoint is not from {chain.names[last].name} back ({got})"
+        text = f"the values are finite, but the adjoint is not from {_place(chain, last)} back ({got})"
         yield _finding(chain, last, "non-finite", "adjoint", got, np.inf, text)
 
 
@@ -131,7 +136,7 @@ def _adjoint(chain: Chain) -> Iterator[Finding]:
         if size.size and (size == 0).all():
             last = len(size) - 1
             text = (
-                f"the adjoint is exactly 0 in every layer, already in {chain.names[last].name} before the output: the "
+                f"the adjoint is exactly 0 in every layer, already in {_place(chain, last)} before the output: the "
                 "output does not move with any layer (a constant or saturated loss, a head of zeros, or stop_gradient)"
             )
             yield _finding(chain, last, "vanishing", "adjoint", 0.0, 0.0, text)
@@ -141,15 +146,14 @@ def _adjoint(chain: Chain) -> Iterator[Finding]:
     lost = _suffix(np.flatnonzero(~(decades < -DECADES)), len(size))
     if lost >= 0:
         zero = _suffix(np.flatnonzero(size != 0), len(size))
-        where = chain.names[lost].name
+        where = _place(chain, lost)
         text = f"the adjoint has shrunk by 10^{-DECADES:g} at {where}, seen from the output"
         if zero >= 0:
             text += (
-                f"; from {chain.names[zero].name} back it is exactly 0: it underflows in {chain.dtype}, "
-                "it is not missing"
+                f"; from {_place(chain, zero)} back it is exactly 0: it underflows in {chain.dtype}, it is not missing"
             )
         elif np.isfinite(decades[0]):
-            text += f", and by 10^{decades[0]:.1f} at {chain.names[0].name}"
+            text += f", and by 10^{decades[0]:.1f} at {_place(chain, 0)}"
         yield _finding(chain, lost, "vanishing", "adjoint", size[lost], reference * 10**-DECADES, text)
     grown = np.flatnonzero(~(decades < DECADES))
     if grown.size and np.isfinite(size[grown[-1]]):  # a jump to infinity is not growth
@@ -159,9 +163,9 @@ def _adjoint(chain: Chain) -> Iterator[Finding]:
         end = (
             f"and by 10^{np.max(decades):.1f} at most"
             if finite.all()
-            else f"and overflows in {chain.dtype} at {chain.names[int(np.flatnonzero(~finite)[-1])].name}"
+            else f"and overflows in {chain.dtype} at {_place(chain, int(np.flatnonzero(~finite)[-1]))}"
         )
-        text = f"the adjoint has grown by 10^{DECADES:g} at {chain.names[first].name}, seen from the output, {end}"
+        text = f"the adjoint has grown by 10^{DECADES:g} at {_place(chain, first)}, seen from the output, {end}"
         yield _finding(chain, first, "exploding", "adjoint", size[first], reference * 10**DECADES, text)
 
 
@@ -177,29 +181,30 @@ def _values(chain: Chain) -> Iterator[Finding]:
     # the values may recover behind a layer (a normalisation): only a loss that lasts to the end counts
     if small.size and decades[-1] < -DECADES:
         first = int(np.flatnonzero(~(decades < -DECADES))[-1]) + 1
-        text = f"the value has shrunk by 10^{-DECADES:g} at {chain.names[first].name}"
+        text = f"the value has shrunk by 10^{-DECADES:g} at {_place(chain, first)}"
         zero = np.flatnonzero(size == 0)
         if zero.size:
-            text += f" and underflows to exactly 0 in {chain.dtype} at {chain.names[int(zero[0])].name}"
+            text += f" and underflows to exactly 0 in {chain.dtype} at {_place(chain, int(zero[0]))}"
         yield _finding(chain, first, "vanishing", "value", size[first], reference * 10**-DECADES, text)
     large = np.flatnonzero(decades > DECADES)
     if large.size and np.isfinite(size[large[0]]):
         first = int(large[0])
-        text = f"the value has grown by 10^{DECADES:g} at {chain.names[first].name}"
+        text = f"the value has grown by 10^{DECADES:g} at {_place(chain, first)}"
         over = np.flatnonzero(~np.isfinite(size))
         if over.size:
-            text += f" and overflows in {chain.dtype} at {chain.names[int(over[0])].name}"
+            text += f" and overflows in {chain.dtype} at {_place(chain, int(over[0]))}"
         yield _finding(chain, first, "exploding", "value", size[first], reference * 10**DECADES, text)
 
 
 def _collapsed(chain: Chain) -> Iterator[Finding]:
     alike = np.asarray(chain.statistics.similarity)
-    known = np.flatnonzero(np.isfinite(alike))
+    sized = np.nan_to_num(np.asarray(chain.statistics.rms)) > _TINY  # of rows that underflow the direction is noise
+    known = np.flatnonzero(np.isfinite(alike) & sized)
     if known.size and alike[known[0]] < 1 - ALIKE and alike[known[-1]] > 1 - ALIKE:
         apart = known[alike[known] < 1 - ALIKE]
         first = int(known[np.searchsorted(known, apart[-1]) + 1])
         text = (
-            f"all inputs point the same way from {chain.names[first].name} on (mean cosine {alike[first]:.5f}): the "
+            f"all inputs point the same way from {_place(chain, first)} on (mean cosine {alike[first]:.5f}): the "
             "output no longer depends on what goes in, so that the loss stays at that of a constant prediction"
         )
         yield _finding(chain, first, "collapsed", "value", alike[first], 1 - ALIKE, text)
@@ -216,7 +221,7 @@ def _share(
             "saturated": "of the entries lie within 2 % of an asymptote",
             "dead": "of the features are 0 for every input of the batch",
         }[problem]
-        text = f"{shares[first]:.0%} {what} at {chain.names[first].name} ({over.size} layers in all)"
+        text = f"{shares[first]:.0%} {what} at {_place(chain, first)} ({over.size} layers in all)"
         yield _finding(chain, first, problem, "value", shares[first], bound, text)
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from deep_net import arrays, growth
 from torch.utils.checkpoint import checkpoint
@@ -15,7 +16,7 @@ def prepare(case):
     def build():
         weight, bias, scale, head, x, y = arrays(case)
         layers = [
-            tuple(torch.from_numpy(part.copy()).requires_grad_() for part in (w, b, s.reshape(())))
+            tuple(torch.from_numpy(np.array(part)).requires_grad_() for part in (w, b, s))
             for w, b, s in zip(weight, bias, scale)  # noqa: B905
         ]
         return layers, torch.from_numpy(head).requires_grad_(), torch.from_numpy(x), torch.from_numpy(y)
