@@ -97,9 +97,7 @@ def _neuron_node(nir: Any, name: str, layer: spiking.Neuron, params: Params, siz
     values = about["values"]
     if "cell" in about and about["cell"].membrane.reset != "zero":
         reset = about["cell"].membrane.reset
-        raise UsageError(
-            f"to_nir: layer {name!r} has reset={reset!r}; NIR's neurons reset to a value: use 'zero'"
-        )
+        raise UsageError(f"to_nir: layer {name!r} has reset={reset!r}; NIR's neurons reset to a value: use 'zero'")
     size = values.size
     read = values.read(params, jnp.zeros((size,)))
     constant = {key: np.broadcast_to(np.asarray(value), (size,)).astype(np.float32) for key, value in read.items()}
@@ -128,9 +126,7 @@ def _neuron_node(nir: Any, name: str, layer: spiking.Neuron, params: Params, siz
 
 def _time_constant(name: str, decay: np.ndarray, dt: float) -> np.ndarray:
     if np.any(decay >= 1):
-        raise UsageError(
-            f"to_nir: layer {name!r} has a decay of 1, which is no finite time constant: use an IF neuron"
-        )
+        raise UsageError(f"to_nir: layer {name!r} has a decay of 1, which is no finite time constant: use an IF neuron")
     return (dt / (1 - decay.astype(np.float64))).astype(np.float32)
 
 
@@ -160,7 +156,7 @@ def from_nir(
     params: dict[str, Any] = {}
     weights: str | None = None
     for name, feedback in _chain(nir, graph):
-        node = graph.nodes[name]
+        node: Any = graph.nodes[name]
         if isinstance(node, nir.Affine | nir.Linear):
             weight = jnp.asarray(np.asarray(node.weight, np.float32).T)
             layers[name] = nn.dense(*weight.shape, bias=isinstance(node, nir.Affine))
@@ -179,10 +175,10 @@ def from_nir(
         if np.any(gain != 1):
             if weights is None or feedback:
                 raise UsageError(f"from_nir: node {name!r} has a resistance to fold into weights, and none before it")
-            params[weights] = {key: jnp.asarray(gain) * leaf for key, leaf in params[weights].items()}
+            params[weights] = {key: leaf * jnp.broadcast_to(gain, leaf.shape) for key, leaf in params[weights].items()}
         layers[name], params[name], weights = neuron, {}, None
         if feedback:
-            back = graph.nodes[feedback]
+            back: Any = graph.nodes[feedback]
             if isinstance(back, nir.Affine) and np.any(np.asarray(back.bias) != 0):
                 raise UsageError(f"from_nir: node {feedback!r}: a recurrent connection must have no bias")
             weight = jnp.asarray(np.asarray(back.weight, np.float32).T)

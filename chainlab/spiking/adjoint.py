@@ -6,7 +6,7 @@ is linear in the adjoint, whatever the reset,
 $$\lambda_t = \psi(v_t - \vartheta)\, (g_t + \mu_{t+1} W^\top) + \frac{\partial v_{t+1}}{\partial v_t} \lambda_{t+1},
   \qquad \mu_t = \lambda_t + \alpha\, \mu_{t+1}, \qquad \frac{\partial L}{\partial x_t} = \mu_t,$$
 
-(times $1 - \beta$ where the membrane takes in that share of its input) with $g_t$ the derivative of the loss with respect to the spike, $\psi$ the surrogate derivative, $\alpha$ the
+with $g_t$ the derivative of the loss with respect to the spike, $\psi$ the surrogate derivative, $\alpha$ the
 decay of the synaptic current ($\mu = \lambda$ without one) and $W$ the recurrent weights, where there are any. A
 membrane that takes in a share $1 - \beta$ of its current multiplies $\lambda_t$ by it in $\mu_t$. The weights'
 gradient $\sum_t s_{t-1}^\top \mu_t$ is one product after the scan. The input enters the membrane additively, so
@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from chainlab.spiking.membrane import Constants, Membrane
 from chainlab.spiking.neuron import scan_unroll
-from chainlab.spiking.sequences import Constant, Sequence
+from chainlab.spiking.sequences import Constant, Stepwise
 
 IFState = dict[str, Array]
 Weight = Float[Array, "dim dim"]
@@ -65,7 +65,7 @@ def cell_step(
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def unroll_cell(
-    cell: Cell, constants: Constants, weight: Weight | None, state: IFState, xs: Sequence
+    cell: Cell, constants: Constants, weight: Weight | None, state: IFState, xs: Stepwise
 ) -> tuple[IFState, Array]:
     """Run a cell over time: the state after the last step, and the spikes.
 
@@ -75,7 +75,7 @@ def unroll_cell(
 
 
 def _forward(
-    cell: Cell, constants: Constants, weight: Weight | None, state: IFState, xs: Sequence
+    cell: Cell, constants: Constants, weight: Weight | None, state: IFState, xs: Stepwise
 ) -> tuple[tuple[IFState, Array], tuple[Any, ...]]:
     steps = xs.steps if isinstance(xs, Constant) else None
     keep_current = cell.synapse and ("synaptic_decay" in cell.learn or (cell.normalize and "decay" in cell.learn))
@@ -103,52 +103,50 @@ def _backward(cell: Cell, residuals: tuple[Any, ...], cotangents: tuple[IFState,
     def fire(v: Array, learnt: Constants) -> Array:
         return cell.membrane.fire({**constants, **learnt}, v)
 
-    def pull_step(after: IFState, state: IFState, gradients: dict[str, Array]) -> tuple[IFState, dict[str, Array]]:
-        """From the adjoints of the next step's input and potential to those of this step's state."""
-        v, from_advance = jax.vjp(advance, state["v"], learnt)[1](after["v"])
-        gradients = jax.tree.map(jnp.add, gradients, from_advance)
-        adjoint = {"v": v}
-        if cell.synapse:
-            adjoint["current"] = constants["synaptic_decay"] * after["input"]
-        if "synaptic_decay" in learnt:
-            product = after["input"] * state["current"]
-            gradients["synaptic_decay"] += _sum_like(product, constants["synaptic_decay"])
-        if weight is not None:
-            adjoint["spike"] = after["input"] @ weight.T
-        return adjoint, gradients
+    def before(step: Array) -> IFState:
+        """What is kept of the state that a step began with."""
+        last = jnp.maximum(step - 1, 0)
+        return {
+            name: jnp.where(step > 0, jax.lax.dynamic_index_in_dim(array, last, keepdims=False), start[name])
+            for name, array in kept.items()
+        }
 
-    def body(carry: tuple[Any, ...], inputs: tuple[IFState, Array]) -> tuple[tuple[Any, ...], Array | None]:
-        after, extra, gradients, total = carry
-        state, spike_cotangent = inputs
-        adjoint, gradients = pull_step(after, state, gradients)
-        adjoint = jax.tree.map(jnp.add, adjoint, extra)
-        spike = spike_cotangent + adjoint["spike"] if weight is not None else spike_cotangent
-        through_spike, from_fire = jax.vjp(fire, state["v"], learnt)[1](spike)
-        gradients = jax.tree.map(jnp.add, gradients, from_fire)
+    def body(carry: tuple[Any, ...], inputs: tuple[Array, IFState, Array]) -> tuple[tuple[Any, ...], Array | None]:
+        """From the adjoint of the state after a step to that of the state before it."""
+        adjoint, gradients, total = carry
+        step, after, spike = inputs
+        state = before(step)
+        if weight is not None:
+            spike = spike + adjoint["spike"]
+        through_spike, from_fire = jax.vjp(fire, after["v"], learnt)[1](spike)
         v = adjoint["v"] + through_spike
         x = (1 - constants["decay"]) * v if cell.normalize else v
-        if cell.normalize and "decay" in learnt:
-            gradients["decay"] -= _sum_like(v * state["current"], constants["decay"])
         x = x + adjoint["current"] if cell.synapse else x
-        extra = jax.tree.map(jnp.zeros_like, extra)
-        if steps is None:
-            return ({"v": v, "input": x}, extra, gradients, total), x
-        return ({"v": v, "input": x}, extra, gradients, total + x), None
+        through_time, from_advance = jax.vjp(advance, state["v"], learnt)[1](v)
+        gradients = jax.tree.map(lambda *parts: sum(parts), gradients, from_fire, from_advance)
+        if "synaptic_decay" in learnt:
+            gradients["synaptic_decay"] += _sum_like(x * state["current"], constants["synaptic_decay"])
+        if cell.normalize and "decay" in learnt:
+            gradients["decay"] -= _sum_like(v * after["current"], constants["decay"])
+        adjoint = {"v": through_time}
+        if cell.synapse:
+            adjoint["current"] = constants["synaptic_decay"] * x
+        if weight is not None:
+            adjoint["spike"] = x @ weight.T
+        return (adjoint, gradients, total if steps is None else total + x), x if steps is None else None
 
-    zero = jnp.zeros_like(start["v"])
-    carry = ({"v": zero, "input": zero}, at_end, jax.tree.map(jnp.zeros_like, learnt), zero)
-    (after, _, gradients, total), adjoints = jax.lax.scan(
-        body, carry, (kept, spike_cotangents), reverse=True, unroll=scan_unroll()
-    )
-    start_adjoint, gradients = pull_step(after, start, gradients)
+    length = kept["v"].shape[0]
+    carry = (at_end, jax.tree.map(jnp.zeros_like, learnt), None if steps is None else jnp.zeros_like(start["v"]))
+    inputs = (jnp.arange(length, dtype=jnp.int32), kept, spike_cotangents)
+    (at_start, gradients, total), adjoints = jax.lax.scan(body, carry, inputs, reverse=True, unroll=scan_unroll())
     gradients = {**{name: jnp.zeros_like(value) for name, value in constants.items()}, **gradients}
     if weight is None or adjoints is None:
-        return gradients, None, start_adjoint, adjoints if steps is None else Constant(total, steps)
+        return gradients, None, at_start, adjoints if steps is None else Constant(total, steps)
     spikes = _fire_all(cell, constants, kept["v"])
-    before = jnp.concatenate([start["spike"][None], spikes[:-1]])
+    before_spikes = jnp.concatenate([start["spike"][None], spikes[:-1]])
     size = weight.shape[0]
-    weight_gradient = before.reshape(-1, size).T @ adjoints.reshape(-1, size)
-    return gradients, weight_gradient, start_adjoint, adjoints
+    weight_gradient = before_spikes.reshape(-1, size).T @ adjoints.reshape(-1, size)
+    return gradients, weight_gradient, at_start, adjoints
 
 
 def _fire_all(cell: Cell, constants: Constants, v: Array) -> Array:

@@ -8,7 +8,7 @@ from jaxtyping import Array, DTypeLike, Float
 
 from chainlab.errors import UsageError
 from chainlab.spiking.neuron import Neuron
-from chainlab.spiking.sequences import Constant, Sequence
+from chainlab.spiking.sequences import Constant, Stepwise
 from chainlab.typing import Params, PRNGKey
 
 
@@ -60,7 +60,7 @@ def delay(size: int, longest: int, *, dtype: DTypeLike = jnp.float32) -> Neuron:
         state, output = unroll(params, state, current[None])
         return state, output[0]
 
-    def unroll(params: Params, state: Array, currents: Sequence) -> tuple[Array, Array]:
+    def unroll(params: Params, state: Array, currents: Stepwise) -> tuple[Array, Array]:
         xs = currents.expand() if isinstance(currents, Constant) else currents
         if xs.shape[-1] != size:
             raise UsageError(f"delay: the input must have {size} features (last axis), got shape {xs.shape}")

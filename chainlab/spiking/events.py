@@ -110,8 +110,7 @@ def event_lif(
     if recurrent is None:
         recurrent = jnp.zeros((size, size), weight.dtype)
     limit = jnp.asarray(threshold, weight.dtype)
-    times, neurons, complete = _run(constants, weight, recurrent, limit, spikes.times, spikes.neurons)
-    return Spikes(times, neurons, complete)
+    return Spikes(*_run(constants, weight, recurrent, limit, spikes.times, spikes.neurons))
 
 
 def kernel(constants: Constants, s: Array) -> Array:
@@ -295,9 +294,10 @@ def check_spikes(spikes: Any) -> None:
     Raises:
         UsageError: An entry is neither 0 nor 1; names the first and its place.
     """
-    if isinstance(spikes, jax.core.Tracer):
+    try:
+        values = np.asarray(spikes)
+    except jax.errors.TracerArrayConversionError:
         return
-    values = np.asarray(spikes)
     wrong = ~((values == 0) | (values == 1))
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])

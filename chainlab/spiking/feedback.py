@@ -11,7 +11,7 @@ from jaxtyping import Array, DTypeLike, Float
 from chainlab.errors import UsageError
 from chainlab.spiking.adjoint import IFState, cell_step, unroll_cell
 from chainlab.spiking.neuron import Neuron
-from chainlab.spiking.sequences import Constant, Sequence
+from chainlab.spiking.sequences import Constant, Stepwise
 from chainlab.typing import Params, PRNGKey, State
 
 
@@ -73,7 +73,7 @@ def _recurrent_cell(neuron: Neuron, init: Callable[[PRNGKey], Params]) -> Neuron
     def step(params: Params, state: IFState, current: Float[Array, "*batch dim"]) -> tuple[IFState, Array]:
         return cell_step(cell, values.read(params["neuron"], current), params["weight"], state, current)
 
-    def unroll(params: Params, state: IFState, currents: Sequence) -> tuple[IFState, Array]:
+    def unroll(params: Params, state: IFState, currents: Stepwise) -> tuple[IFState, Array]:
         xs = currents.expand() if isinstance(currents, Constant) else currents
         return unroll_cell(cell, values.read(params["neuron"], state["v"]), params["weight"], state, xs)
 

@@ -51,7 +51,7 @@ def rtrl(objective: Any) -> Gradient:
 
         def body(carry: tuple[Any, Any], x: Array | None) -> tuple[tuple[Any, Any], None]:
             value, influence = carry
-            at = xs.value if isinstance(xs, Constant) else x
+            at: Any = xs.value if isinstance(xs, Constant) else x
 
             def along(direction: Array, tangent: Any) -> Any:
                 return jax.jvp(lambda flat, value: advance(flat, value, at), (flat, value), (direction, tangent))[1]

@@ -11,7 +11,7 @@ from chainlab.errors import UsageError
 from chainlab.spiking.adjoint import Cell, IFState, cell_step, unroll_cell
 from chainlab.spiking.membrane import Membrane
 from chainlab.spiking.neuron import Neuron
-from chainlab.spiking.sequences import Sequence
+from chainlab.spiking.sequences import Stepwise
 from chainlab.spiking.surrogates import Shape, Surrogate, arctan
 from chainlab.spiking.values import Value, Values
 from chainlab.typing import Params
@@ -174,7 +174,7 @@ def _integrate_and_fire(
     def step(params: Params, state: IFState, current: Float[Array, "*batch dim"]) -> tuple[IFState, Array]:
         return cell_step(cell, values.read(params, current), None, state, current)
 
-    def unroll(params: Params, state: IFState, currents: Sequence) -> tuple[IFState, Array]:
+    def unroll(params: Params, state: IFState, currents: Stepwise) -> tuple[IFState, Array]:
         return unroll_cell(cell, values.read(params, state["v"]), None, state, currents)
 
     about: dict[str, Any] = {"kind": kind, "values": values, "cell": cell, "adjoint": by_hand}

@@ -131,7 +131,9 @@ def _read(file: Path, steps: int, channels: int, duration: float, classes: int) 
         if labels.size == 0 or labels.min() < 0 or labels.max() >= classes:
             raise DataError(f"{file}: labels must be in 0..{classes - 1}, and at least one")
         x = np.empty((len(labels), steps, channels), np.uint8)
-        for index, (times, units) in enumerate(zip(stored["spikes/times"], stored["spikes/units"], strict=True)):
+        events: Any = stored["spikes"]
+        for index in range(len(labels)):
+            times, units = events["times"][index], events["units"][index]
             merged = np.asarray(units).astype(int) * channels // _UNITS
             try:
                 x[index] = bin_events(

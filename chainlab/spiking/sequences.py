@@ -70,7 +70,10 @@ class Silent:
         return jnp.concatenate([self.values, jnp.broadcast_to(self.after, (rest, *self.after.shape))])
 
 
-Sequence: TypeAlias = Float[Array, "..."] | Constant | Silent
+Stepwise: TypeAlias = Float[Array, "..."] | Constant
+"""What a time loop takes: an array with the time axis first, or a `Constant`."""
+
+Sequence: TypeAlias = Stepwise | Silent
 """Inputs over time: an array with the time axis first, a `Constant`, or a `Silent` sequence."""
 
 
@@ -111,7 +114,7 @@ def first(xs: Sequence) -> Float[Array, "*batch dim"]:
     return xs.values[0] if isinstance(xs, Silent) else xs[0]
 
 
-def stepwise(xs: Sequence) -> Float[Array, "..."] | Constant:
+def stepwise(xs: Sequence) -> Stepwise:
     """A sequence as what a time loop takes: an array or a `Constant`.
 
     Args:

@@ -55,6 +55,7 @@ def test_gradients_of_every_spike_time_equal_finite_differences(taus, x64):
             assert abs(float(gradient[name][index] - want)) <= 1e-6 * scale, (name, index)
 
 
+@pytest.mark.slow
 def test_spike_times_equal_those_of_an_ode_solver(x64):
     run, arguments = layer()
     spikes = run(**arguments)
@@ -115,6 +116,7 @@ def timing_problem(tau, seed=0):
     return objective, params, {"x": jnp.asarray(raster), "y": jnp.array([0, 1])}
 
 
+@pytest.mark.slow
 def test_the_rule_is_the_derivative_of_the_continuous_network(x64):
     objective, params, batch = timing_problem(20)
     key = jax.random.key(0)

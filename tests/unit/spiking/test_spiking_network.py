@@ -48,6 +48,7 @@ def test_sequence_types_stand_for_arrays(net, spikes, key):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_silent_sequence_saves_the_products(net, key):
     """The first product is over the coded steps alone: fewer floating-point operations in the compiled program."""
     x = jnp.ones((64, INPUTS))
@@ -58,6 +59,7 @@ def test_a_silent_sequence_saves_the_products(net, key):
     assert costs[0] < 0.8 * costs[1]
 
 
+@pytest.mark.slow
 def test_jit_vmap_and_record_agree_with_the_plain_call(net, spikes, key):
     params = net.init(key)
     want = net.apply(params, spikes)
@@ -69,6 +71,7 @@ def test_jit_vmap_and_record_agree_with_the_plain_call(net, spikes, key):
     assert record["hidden"]["membrane"].shape == (STEPS, BATCH, HIDDEN)
 
 
+@pytest.mark.slow
 def test_running_on_from_a_state_is_running_at_once(net, spikes, key):
     params = net.init(key)
     start = net.rest(params, spikes[0])
@@ -79,6 +82,7 @@ def test_running_on_from_a_state_is_running_at_once(net, spikes, key):
     np.testing.assert_array_equal(half.counts["hidden"] + rest.counts["hidden"], once.counts["hidden"])
 
 
+@pytest.mark.slow
 def test_every_surrogate_trains_a_network(spikes, key):
     """Gradients are finite and not all zero for every shape (a silently zero surrogate is the bug to catch)."""
     labels = jnp.arange(BATCH) % CLASSES
@@ -92,6 +96,7 @@ def test_every_surrogate_trains_a_network(spikes, key):
         assert float(jnp.abs(gradient["in"]["weight"]).max()) > 1e-6, shape
 
 
+@pytest.mark.slow
 def test_losses_are_folds_over_time(key):
     """Folding in two parts is folding at once, and the call is start, fold and finish."""
     outputs = jax.random.uniform(key, (STEPS, BATCH, CLASSES))
@@ -123,6 +128,7 @@ def test_losses_have_their_defined_values():
         np.testing.assert_allclose(make()(spikes, label), wanted[name], rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_delays_are_learnt(key, x64):
     """Gradient descent on the time of one spike finds the delay it was given."""
     layer = spiking.delay(1, 8, dtype=jnp.float64)
@@ -140,6 +146,7 @@ def test_delays_are_learnt(key, x64):
     np.testing.assert_allclose(delay, 4.5, atol=0.05)
 
 
+@pytest.mark.slow
 def test_spiking_convolution(key):
     net = spiking.Network(
         {
@@ -161,6 +168,7 @@ def test_spiking_convolution(key):
         spiking.sum_pool(3).apply({}, images)
 
 
+@pytest.mark.slow
 def test_izhikevich_fires_tonically():
     neuron = spiking.izhikevich(1)
     currents = jnp.full((2000, 1), 10.0)
@@ -170,6 +178,7 @@ def test_izhikevich_fires_tonically():
         spiking.izhikevich(1, kind="bursting")
 
 
+@pytest.mark.slow
 def test_the_audit_names_layers_and_knows_exact_rules(net, spikes, key):
     params = net.init(key)
     params["in"]["weight"] = jnp.abs(params["in"]["weight"]) * 0.5
@@ -189,6 +198,7 @@ def test_the_audit_names_layers_and_knows_exact_rules(net, spikes, key):
     assert found["sharper", "in"]["cosine to bptt"] < 0.999
 
 
+@pytest.mark.slow
 def test_figures_show_every_layer(net, spikes, key):
     record = spiking.record(net, net.init(key), spikes)
     assert [axis.get_ylabel() for axis in spiking.raster(record).axes] == ["hidden\n(neuron)"]
@@ -198,6 +208,7 @@ def test_figures_show_every_layer(net, spikes, key):
     assert row["mean"] == pytest.approx(record["hidden"]["outputs"].mean(), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_classical_classifiers():
     rng = np.random.default_rng(0)
     y = np.arange(60) % 2
@@ -208,6 +219,7 @@ def test_classical_classifiers():
         spiking.classical(part, part, names=["perceptron"])
 
 
+@pytest.mark.slow
 def test_an_evaluation_in_parts_is_that_of_the_whole(net, spikes, key):
     objective = spiking.Objective(
         net, spiking.mean_cross_entropy(), lambda batch, key: (batch["x"].swapaxes(0, 1), batch["y"])
@@ -219,6 +231,7 @@ def test_an_evaluation_in_parts_is_that_of_the_whole(net, spikes, key):
     np.testing.assert_allclose(got[1]["accuracy"], want[1]["accuracy"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_products_are_close_and_keep_their_type(key):
     full, half = nn.dense(64, 32, bias=False), spiking.dense_bfloat16(64, 32)
     params = full.init(key)

@@ -98,6 +98,7 @@ def test_a_learnt_decay_starts_where_it_was_given():
     np.testing.assert_allclose(read, np.full((1, 2), 0.9), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_carried_reset_differs_from_the_immediate_one_only_above_twice_the_threshold():
     immediate, carried = (spiking.lif(1, decay=0.9, timing=timing) for timing in ("immediate", "carried"))
     run = lambda neuron, xs: spiking.scan(neuron, {}, neuron.rest({}, xs[0]), xs)[1][:, 0].tolist()  # noqa: E731

@@ -100,12 +100,14 @@ def test_recomputing_changes_nothing(steps, constant, x64):
             np.testing.assert_allclose(got[1][name], metric)
 
 
+@pytest.mark.slow
 def test_checkpointing_with_a_remainder_equals_backpropagation(x64):
     objective, params, batch = problem(network(spiking.lif(HIDDEN), head=spiking.leaky_integrator(CLASSES)))
     want = gradient(spiking.bptt, objective, params, batch)
     assert_same(gradient(spiking.checkpointed(steps=4), objective, params, batch)[2], want[2])
 
 
+@pytest.mark.slow
 def test_truncation_cuts_the_state_at_every_chunk(x64):
     """Against single steps whose state is a constant wherever a chunk begins."""
     objective, params, batch = problem(network(spiking.lif(HIDDEN), head=spiking.leaky_integrator(CLASSES)))
@@ -143,6 +145,7 @@ def test_the_online_trace_is_exact_for_one_layer(neuron, loss, x64):
         np.testing.assert_allclose(got[1][name], metric)
 
 
+@pytest.mark.slow
 def test_online_rules_take_a_constant_input(x64):
     objective, params, batch = problem(network(spiking.lif(HIDDEN)), constant=True)
     want = gradient(spiking.rtrl, objective, params, batch)[2]
@@ -170,6 +173,7 @@ def test_eprop_is_exact_below_a_leaky_readout(neuron, x64):
     assert_same(gradient(spiking.eprop, objective, params, batch)[2], wanted)
 
 
+@pytest.mark.slow
 def test_recurrent_eprop_is_exact_up_to_the_paths_through_other_neurons(x64):
     """The oracle is the same network whose recurrent spikes are constants; the true gradient differs."""
     inner = spiking.adaptive_lif(HIDDEN)
@@ -190,6 +194,7 @@ def test_recurrent_eprop_is_exact_up_to_the_paths_through_other_neurons(x64):
     assert not np.allclose(true["neuron0"]["weight"], got["neuron0"]["weight"])
 
 
+@pytest.mark.slow
 def test_ottt_is_exact_for_the_last_layer_and_instantaneous_below(x64):
     """Below, the oracle is the network whose upper neurons forget: their state before the step is a constant."""
     first, second = spiking.lif(HIDDEN), spiking.lif(HIDDEN, decay=0.7)
@@ -209,6 +214,7 @@ def test_ottt_is_exact_for_the_last_layer_and_instantaneous_below(x64):
     assert not np.allclose(true["dense0"]["weight"], got["dense0"]["weight"])
 
 
+@pytest.mark.slow
 def test_a_penalty_on_rates_is_part_of_the_objective(x64):
     objective, params, batch = problem(network(spiking.lif(HIDDEN)))
     bounded = spiking.Objective(objective.network, objective.loss, penalty=spiking.rate_bounds(0.9, 1.0, strength=5.0))
