@@ -62,7 +62,8 @@ def mlp_generator(
     Example:
         >>> import jax
         >>> generator = mlp_generator(20, (2,))
-        >>> generator.apply(generator.init(jax.random.key(0)), jax.numpy.zeros((5, 20))).shape
+        >>> params = jax.jit(generator.init)(jax.random.key(0))
+        >>> generator.apply(params, jax.numpy.zeros((5, 20))).shape
         (5, 2)
     """
     _check(latent, classes, shape)

@@ -70,7 +70,7 @@ def mixture_metrics(x: Float[Array, "samples 2"], mixture: Mixture) -> Metrics:
     Example:
         >>> import jax
         >>> from chainlab.gan import grid, mixture_metrics
-        >>> found = mixture_metrics(grid(25).sample(jax.random.key(0), 10_000), grid(25))
+        >>> found = jax.jit(lambda key: mixture_metrics(grid(25).sample(key, 10_000), grid(25)))(jax.random.key(0))
         >>> int(found["modes"]), bool(found["high_quality"] > 0.98)
         (25, True)
     """

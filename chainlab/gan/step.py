@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Int
 
 from chainlab.errors import UsageError
 from chainlab.gan.critic_game import Scale, value_at
@@ -32,7 +31,7 @@ class GameState:
     optimizers: Players
     average: Params
     memory: Any
-    step: Int[Array, "..."]
+    step: Any
 
 
 @struct.dataclass

@@ -19,6 +19,7 @@ def play(name, overrides, seeds=(0, 1)):
     return task, replica, metrics, built.evaluate(replica, task.data.splits["test"])
 
 
+@pytest.mark.slow
 def test_two_seeds_on_a_ring(tmp_path):
     task, replica, metrics, found = play("gan/ring8_unscaled", ["networks.frequencies=4"])
     assert np.all(np.isfinite(metrics["discriminator_loss"]))

@@ -109,10 +109,11 @@ def test_sliced_wasserstein_of_a_shift(x64, rng):
 
 def test_copies_are_found(rng):
     train, test = (jnp.asarray(rng.normal(size=(40, 6)), jnp.float32) for _ in range(2))
-    found = gan.memorisation(train, test, jnp.concatenate([train[:10], test[:30]]))
+    memorisation = jax.jit(gan.memorisation)
+    found = memorisation(train, test, jnp.concatenate([train[:10], test[:30]]))
     np.testing.assert_allclose(found["copies"], 0.25)
-    assert gan.memorisation(train, test, test)["nearest_ratio"] == 1
-    assert gan.memorisation(train, test, train)["nearest_ratio"] == 0
+    assert memorisation(train, test, test)["nearest_ratio"] == 1
+    assert memorisation(train, test, train)["nearest_ratio"] == 0
 
 
 def test_distances_are_never_negative(rng):
