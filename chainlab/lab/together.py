@@ -11,7 +11,6 @@ import numpy as np
 from pydantic import BaseModel
 
 from chainlab.errors import UsageError
-from chainlab.lab import report
 from chainlab.lab.config import Document, load
 from chainlab.lab.journal import Journal
 from chainlab.lab.loop import Loop, Replica, replica, run_steps
@@ -78,7 +77,7 @@ def train_together(document: Document, folder: Path, wanted: Sequence[Job]) -> l
     """Train every job of a sweep in one vmapped program, and write a run folder for each.
 
     The jobs that are done already are left as they are; the others start afresh. Their folders hold no
-    checkpoints: a job whose parameters are needed is run by itself.
+    checkpoints (a job whose parameters are needed is run by itself) and no report until `chainlab report`.
 
     Args:
         document: The config.
@@ -132,7 +131,6 @@ def _train(document: Document, folder: Path, missing: Sequence[Job]) -> None:
         final = {name: _values(value, part) for name, value in outcome.position.final.items()}
         seconds = outcome.position.seconds
         record.update(status="done", step=outcome.position.step, seconds=seconds, final=final, together=len(missing))
-        report.write(record.folder)
 
 
 def _at(values: Any, key: str) -> Any:

@@ -6,7 +6,6 @@ import pytest
 
 from chainlab.cli.main import main
 
-
 MODULE = """
 import jax.numpy as jnp
 
