@@ -78,7 +78,7 @@ def plateau_gradient(qubits: int, depth: int, cost: str) -> Callable[[PRNGKey], 
     tables = {
         "pair": (1.0 - 2.0 * bit[0]) * (1.0 - 2.0 * bit[1]),
         "global": 1.0 - (index == 0),
-        "local": np.mean([b for b in bit], axis=0),
+        "local": np.mean(list(bit), axis=0),
     }
     if cost not in tables:
         raise UsageError(f"cost must be one of {', '.join(tables)}, got {cost!r}")

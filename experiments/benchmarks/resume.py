@@ -33,7 +33,8 @@ def bench(rounds: int = len(_STOPS)) -> list[Row]:
             part = start(document, root=root, quiet=True, until=stop)
             same += _ended(resume(part.folder, quiet=True)) == whole
     tried = len(_STOPS[:rounds])
-    case = f"share of runs of mlp/digits, stopped at step {', '.join(map(str, _STOPS[:rounds]))} and resumed, that end equal"
+    stops = ", ".join(map(str, _STOPS[:rounds]))
+    case = f"share of runs of mlp/digits, stopped at step {stops} and resumed, that end equal"
     return [
         Row("resume/equal", case, same / tried, ">= 1", note=f"{same} of {tried}, parameters and metrics bit for bit")
     ]
