@@ -154,7 +154,7 @@ def spsa(learning_rate: float, steps: int) -> optax.GradientTransformation:
     """
     stability = 0.1 * steps
 
-    def gain(count: Array) -> Array:
+    def gain(count: Any) -> Any:
         return learning_rate * ((stability + 1) / (stability + 1 + count)) ** 0.602
 
     return optax.sgd(gain)

@@ -110,7 +110,8 @@ def event_lif(
     if recurrent is None:
         recurrent = jnp.zeros((size, size), weight.dtype)
     limit = jnp.asarray(threshold, weight.dtype)
-    return Spikes(*_run(constants, weight, recurrent, limit, spikes.times, spikes.neurons))
+    found: Any = _run(constants, weight, recurrent, limit, spikes.times, spikes.neurons)
+    return Spikes(*found)
 
 
 def kernel(constants: Constants, s: Array) -> Array:
