@@ -14,13 +14,13 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True)
 def _quick_compiles(request):
-    """Compile without XLA's costly passes, except in modules that measure what they do (`optimized = True`)."""
-    before = jax.config.jax_disable_most_optimizations
-    jax.config.update("jax_disable_most_optimizations", not getattr(request.module, "optimized", False))
+    """Compile fast tests without XLA's costly passes; slow ones, and modules with `optimized = True`, with them."""
+    slow = request.node.get_closest_marker("slow") or getattr(request.module, "optimized", False)
+    jax.config.update("jax_disable_most_optimizations", not slow)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture
