@@ -9,18 +9,18 @@ from jaxtyping import Array
 
 from chainlab.quantum.circuit import Circuit
 from chainlab.quantum.executions import mark
-from chainlab.quantum.observables import Measurement
+from chainlab.quantum.observables import Observable
 from chainlab.quantum.simulator import Step, initial, steps
 
 
-def adjoint(circuit: Circuit, measurements: Sequence[Measurement]) -> Callable[..., Array]:
+def adjoint(circuit: Circuit, observables: Sequence[Observable]) -> Callable[..., Array]:
     r"""A function of leaves with the adjoint derivative.
 
     Gates are undone one by one, $\psi_{k} = U_k^\dagger \psi_{k+1}$, so that no state in between is stored.
 
     Args:
         circuit: The circuit.
-        measurements: What is measured.
+        observables: What is measured.
 
     Returns:
         `f(key, *leaves) -> expectations`, differentiable in reverse mode.
@@ -31,7 +31,7 @@ def adjoint(circuit: Circuit, measurements: Sequence[Measurement]) -> Callable[.
     """
 
     def measure(state: Array) -> Array:
-        return jnp.concatenate([o.evaluate(state) for m in measurements for o in m.observables])[:, 0]
+        return jnp.concatenate([observable.evaluate(state) for observable in observables])[:, 0]
 
     def run(leaves: Sequence[Array]) -> Array:
         state = initial(circuit, leaves)

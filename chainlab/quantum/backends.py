@@ -10,19 +10,19 @@ from jaxtyping import Array
 from chainlab.errors import UsageError
 from chainlab.quantum.circuit import Circuit
 from chainlab.quantum.executions import mark
-from chainlab.quantum.observables import Measurement
+from chainlab.quantum.observables import Observable
 from chainlab.quantum.settings import settings_of
 from chainlab.quantum.shift import Evaluate, Leaves
 from chainlab.quantum.shots import sample, share
 from chainlab.quantum.simulator import Shift, simulate
 
 
-def exact(circuit: Circuit, measurements: Sequence[Measurement]) -> Evaluate:
+def exact(circuit: Circuit, observables: Sequence[Observable]) -> Evaluate:
     """Exact expectations of a circuit and its shifted copies.
 
     Args:
         circuit: The circuit.
-        measurements: What is measured.
+        observables: What is measured.
 
     Returns:
         The evaluation; its key is not used.
@@ -31,31 +31,34 @@ def exact(circuit: Circuit, measurements: Sequence[Measurement]) -> Evaluate:
     def evaluate(leaves: Leaves, key: Any, shifts: Sequence[Shift]) -> tuple[Array, Array]:
         del key
         states, columns = simulate(circuit, leaves, shifts)
-        found = jnp.concatenate([o.evaluate(states) for m in measurements for o in m.observables])
+        found = jnp.concatenate([observable.evaluate(states) for observable in observables])
         return _split(found, columns, 1)
 
     return evaluate
 
 
-def sampled(circuit: Circuit, measurements: Sequence[Measurement], shots: int, allocation: str) -> Evaluate:
+def sampled(
+    circuit: Circuit, observables: Sequence[Observable], shots: int, allocation: str, weights: np.ndarray | None
+) -> Evaluate:
     """Expectations estimated from finite shots of a circuit and, independently, of each shifted copy.
 
     Args:
         circuit: The circuit.
-        measurements: What is measured, term by term.
+        observables: What is measured, term by term.
         shots: Mean number of shots a setting.
         allocation: How shots are shared out among settings.
+        weights: Coefficients of the expectations, for an allocation that asks for them.
 
     Returns:
         The evaluation.
     """
-    settings = settings_of(measurements)
+    settings = settings_of(observables)
 
     def evaluate(leaves: Leaves, key: Any, shifts: Sequence[Shift]) -> tuple[Array, Array]:
         if key is None:
             raise UsageError("a circuit with shots is random: call it with key=jax.random.key(...)")
         states, columns = simulate(circuit, leaves, shifts)
-        counts = share(states, settings, measurements, shots, allocation)
+        counts = share(states, settings, weights, shots, allocation)
         return _split(sample(states, settings, counts, key), columns, len(settings))
 
     return evaluate

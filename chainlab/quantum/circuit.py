@@ -47,11 +47,13 @@ class Leaf:
         rule: Its shift rule, None where it has none.
         gate: Name of the gate that reads it.
         batched: Whether its leading axis is PennyLane's broadcasting axis.
+        scalar: Whether it is one real number (for each element of the batch).
     """
 
     rule: Float[np.ndarray, "_ 3"] | None
     gate: str
     batched: bool
+    scalar: bool
 
 
 @dataclass(frozen=True)
@@ -252,7 +254,7 @@ class _Builder:
             batched = np.ndim(value) > ndim
             if isinstance(value, jax.Array) or batched:
                 slots.append(len(self.leaves))
-                self.leaves.append(Leaf(rule, name, batched))
+                self.leaves.append(Leaf(rule, name, batched, ndim == 0 and not np.iscomplexobj(value)))
                 value = jnp.asarray(value)
                 self.values.append(
                     value.astype(float)

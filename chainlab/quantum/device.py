@@ -14,7 +14,7 @@ from chainlab.errors import ChainlabError, UsageError
 from chainlab.quantum.circuit import Circuit
 from chainlab.quantum.executions import mark
 from chainlab.quantum.library import bind, library_numerics, pennylane
-from chainlab.quantum.observables import Measurement, PauliSums
+from chainlab.quantum.observables import Observable, PauliSums
 from chainlab.quantum.shift import Evaluate, Leaves
 from chainlab.quantum.simulator import Shift, complex_dtype
 
@@ -88,13 +88,13 @@ def open_device(device: Any, options: Mapping[str, Any], wires: Sequence[Any]) -
 
 
 def on_device(
-    circuit: Circuit, measurements: Sequence[Measurement], device: Any, shots: int | None, retries: int
+    circuit: Circuit, observables: Sequence[Observable], device: Any, shots: int | None, retries: int
 ) -> Evaluate:
     """Expectations from a device; the circuit and its shifted copies are one batch, of every example under `vmap`.
 
     Args:
         circuit: The circuit.
-        measurements: What is measured.
+        observables: What is measured.
         device: A PennyLane device.
         shots: Shots of each circuit, None for exact expectations.
         retries: How often a batch is sent again after a failure.
@@ -102,8 +102,8 @@ def on_device(
     Returns:
         The evaluation; randomness is the device's own, its key is not used.
     """
-    processes = as_processes(measurements, circuit.wires)
-    size = sum(measurement.size for measurement in measurements)
+    processes = as_processes(observables, circuit.wires)
+    size = sum(observable.size for observable in observables)
 
     def evaluate(leaves: Leaves, key: Any, shifts: Sequence[Shift]) -> tuple[Array, Array]:
         del key
@@ -115,7 +115,7 @@ def on_device(
             tapes = [
                 as_tape(circuit, processes, shots, row)
                 for index in range(int(np.prod(batch, dtype=int)))
-                for row in _copies([v[index] for v in flat], shifts)
+                for row in _copies([np.asarray(v[index]) for v in flat], shifts)
             ]
             results = _execute(device, tapes, retries)
             table = [np.concatenate([np.ravel(part) for part in as_tuple(result)]) for result in results]
@@ -137,10 +137,10 @@ def _copies(values: Sequence[np.ndarray], shifts: Sequence[Shift]) -> Generator[
         yield moved
 
 
-def as_processes(measurements: Sequence[Measurement], wires: Sequence[Any]) -> list[Any]:
+def as_processes(observables: Sequence[Observable], wires: Sequence[Any]) -> list[Any]:
     """PennyLane's measurements of all observables, in order."""
     with library_numerics():
-        return [process for m in measurements for o in m.observables for process in _processes(o, wires)]
+        return [process for o in observables for process in _processes(o, wires)]
 
 
 def as_tuple(result: Any) -> Sequence[Any]:

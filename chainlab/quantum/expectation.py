@@ -11,16 +11,13 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from chainlab.errors import UsageError
-from chainlab.quantum.adjoint import adjoint
-from chainlab.quantum.backends import exact, sampled
 from chainlab.quantum.circuit import Circuit, compile_tape, record
 from chainlab.quantum.device import on_device, open_device
 from chainlab.quantum.hadamard import hadamard
 from chainlab.quantum.observables import Measurement, measurement_of
-from chainlab.quantum.shift import finite_difference, shifted
+from chainlab.quantum.programs import Method, Sampling, differentiated, simulated
 from chainlab.quantum.shots import check_allocation
 from chainlab.quantum.simulator import complex_dtype
-from chainlab.quantum.stochastic import simultaneous_perturbation
 from chainlab.typing import PRNGKey
 
 Gradient = Literal["parameter-shift", "backprop", "adjoint", "hadamard", "spsa", "finite-diff"]
@@ -144,7 +141,7 @@ def _evaluate(tape: Any, wires: tuple[Any, ...] | None, options: _Options, key: 
     shots = options.shots or (None if options.gradient in _SIMULATED else compiled.shots)
     term_by_term = shots is not None and options.device is None
     measurements = [measurement_of(m, compiled.wires, term_by_term=term_by_term) for m in compiled.measurements]
-    function = _differentiable(compiled, measurements, options, shots, values)
+    function = _function(compiled, measurements, options, shots, values)
     edges = np.cumsum([0, *(m.size for m in measurements)]).tolist()
 
     def results(own_key: PRNGKey | None, *leaves: Array) -> Any:
@@ -161,30 +158,25 @@ def _evaluate(tape: Any, wires: tuple[Any, ...] | None, options: _Options, key: 
     return jax.vmap(results, in_axes=(key_axis, *axes))(keys, *values)
 
 
-def _differentiable(
+def _function(
     circuit: Circuit, measurements: Sequence[Measurement], options: _Options, shots: int | None, values: Sequence[Array]
 ) -> Callable[..., Array]:
     """`f(key, *leaves) -> expectations` with the derivative that the options ask for."""
-    if options.gradient == "adjoint":
-        return adjoint(circuit, measurements)
+    observables = tuple(observable for measurement in measurements for observable in measurement.observables)
     if options.gradient == "hadamard":
-        return hadamard(circuit, measurements)
+        return hadamard(circuit, observables)
+    dtype = complex_dtype(values)
+    held = _MEMORY // (_COPIES * dtype.itemsize * 2 ** len(circuit.wires))
+    method = Method(
+        options.gradient,
+        options.chunk or max(1, held),
+        options.step or (0.1 if shots else float(jnp.finfo(dtype).eps) ** (1 / 3)),
+        options.directions,
+    )
     if options.device is not None:
         device = open_device(options.device, options.device_options, circuit.wires)
-        evaluate = on_device(circuit, measurements, device, shots, options.retries)
-    elif shots is not None:
-        evaluate = sampled(circuit, measurements, shots, options.allocation)
-    else:
-        evaluate = exact(circuit, measurements)
-    if options.gradient == "backprop":
-        return lambda key, *leaves: evaluate(leaves, key, ())[0]
-    dtype = complex_dtype(values)
-    step = options.step or (0.1 if shots else float(jnp.finfo(dtype).eps) ** (1 / 3))
-    if options.gradient == "spsa":
-        return simultaneous_perturbation(evaluate, step, options.directions)
-    rules = [leaf.rule for leaf in circuit.leaves]
-    if options.gradient == "finite-diff":
-        scalar = [value.ndim == int(leaf.batched) for value, leaf in zip(values, circuit.leaves, strict=True)]
-        rules = [finite_difference(step) if single else None for single in scalar]
-    held = _MEMORY // (_COPIES * dtype.itemsize * 2 ** len(circuit.wires))
-    return shifted(evaluate, circuit.leaves, rules, options.chunk or max(1, held))
+        return differentiated(circuit, on_device(circuit, observables, device, shots, options.retries), method)
+    weights = None
+    if shots is not None and options.allocation != "uniform":
+        weights = np.concatenate([measurement.coefficients() for measurement in measurements])
+    return simulated(circuit, observables, method, Sampling(shots, options.allocation, weights))

@@ -14,15 +14,15 @@ from chainlab.quantum.backends import exact
 from chainlab.quantum.circuit import Circuit, compile_tape
 from chainlab.quantum.device import as_processes, as_tape, as_tuple
 from chainlab.quantum.library import library_numerics, pennylane
-from chainlab.quantum.observables import Measurement, measurement_of
+from chainlab.quantum.observables import Observable, measurement_of
 
 
-def hadamard(circuit: Circuit, measurements: Sequence[Measurement]) -> Callable[..., Array]:
+def hadamard(circuit: Circuit, observables: Sequence[Observable]) -> Callable[..., Array]:
     r"""A function of leaves whose first derivative is a sum of Hadamard tests, $2 \sum_j c_j \langle Y_a O \rangle_j$.
 
     Args:
         circuit: The circuit; the gates that are differentiated need a generator.
-        measurements: What is measured.
+        observables: What is measured.
 
     Returns:
         `f(key, *leaves) -> expectations`.
@@ -32,8 +32,8 @@ def hadamard(circuit: Circuit, measurements: Sequence[Measurement]) -> Callable[
         PennyLane's `qml.gradients.hadamard_grad`, which makes the circuits.
     """
     library = pennylane()
-    evaluate = exact(circuit, measurements)
-    processes = as_processes(measurements, circuit.wires)
+    evaluate = exact(circuit, observables)
+    processes = as_processes(observables, circuit.wires)
 
     @jax.custom_jvp
     def call(*leaves: Array) -> Array:
@@ -68,7 +68,8 @@ def _value(tape: Any) -> Any:
     """The results of one tape, as PennyLane would give them."""
     compiled, values = compile_tape(tape)
     measurements = [measurement_of(process, compiled.wires) for process in compiled.measurements]
-    found = exact(compiled, measurements)(values, None, ())[0]
+    observables = [observable for measurement in measurements for observable in measurement.observables]
+    found = exact(compiled, observables)(values, None, ())[0]
     parts, start = [], 0
     for measurement in measurements:
         parts.append(measurement.finish(found[start : start + measurement.size]))

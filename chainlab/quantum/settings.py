@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from chainlab.errors import UsageError
-from chainlab.quantum.observables import Matrix, Measurement, PauliSums, Probabilities, Word
+from chainlab.quantum.observables import Matrix, Observable, PauliSums, Probabilities, Word
 from chainlab.quantum.statevector import apply, marginal
 
 _HADAMARD = np.array([[1, 1], [1, -1]]) / np.sqrt(2)
@@ -39,13 +39,13 @@ class Setting:
         return found / jnp.sum(found, axis=0, keepdims=True)
 
 
-def settings_of(measurements: Sequence[Measurement]) -> tuple[Setting, ...]:
+def settings_of(observables: Sequence[Observable]) -> tuple[Setting, ...]:
     """Group what is measured into settings.
 
     Words that agree, wire by wire, on the Pauli matrix or have none there are read from the same samples.
 
     Args:
-        measurements: Measurements made with `term_by_term`.
+        observables: Observables of measurements made with `term_by_term`.
 
     Returns:
         The settings; together they yield every expectation once.
@@ -56,7 +56,7 @@ def settings_of(measurements: Sequence[Measurement]) -> tuple[Setting, ...]:
     settings: list[Setting] = []
     words: list[tuple[int, Word]] = []
     row = 0
-    for observable in (o for m in measurements for o in m.observables):
+    for observable in observables:
         rows = tuple(range(row, row + observable.size))
         row += observable.size
         if isinstance(observable, PauliSums):

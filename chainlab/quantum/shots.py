@@ -10,7 +10,7 @@ from jaxtyping import Array, Complex, Float, PyTree
 
 from chainlab.errors import UsageError
 from chainlab.quantum.circuit import compile_tape, record
-from chainlab.quantum.observables import Measurement, measurement_of
+from chainlab.quantum.observables import measurement_of
 from chainlab.quantum.settings import Setting, settings_of
 from chainlab.quantum.shift import plan
 from chainlab.quantum.simulator import simulate
@@ -50,7 +50,7 @@ def sample(
 def share(
     states: Complex[Array, "dim columns"],
     settings: Sequence[Setting],
-    measurements: Sequence[Measurement],
+    coefficients: np.ndarray | None,
     shots: int,
     allocation: str,
 ) -> list[Float[Array, ""]]:
@@ -63,15 +63,12 @@ def share(
     Args:
         states: Final states; the first decides for all.
         settings: What is measured.
-        measurements: Where the settings come from.
+        coefficients: Weight of each expectation in the result; not needed to share uniformly.
         shots: Mean number of shots a setting.
         allocation: The rule.
 
     Returns:
         The numbers, at least one each.
-
-    Raises:
-        UsageError: The allocation needs coefficients that are traced.
 
     References:
         Wecker, Hastings and Troyer, Progress towards practical quantum variational algorithms,
@@ -79,9 +76,8 @@ def share(
         arXiv:2004.06252, section II.
     """
     real = states.real.dtype
-    if allocation == "uniform" or len(settings) == 1:
+    if allocation == "uniform" or len(settings) == 1 or coefficients is None:
         return [jnp.asarray(shots, real)] * len(settings)
-    coefficients = np.concatenate([m.coefficients() for m in measurements])
     if allocation == "weighted":
         sizes = jnp.asarray([np.abs(coefficients[list(s.rows)]).sum() for s in settings], real)
     else:
@@ -149,12 +145,12 @@ def shot_noise(
         measurements = [measurement_of(m, compiled.wires, term_by_term=True) for m in compiled.measurements]
         if len(measurements) != 1 or compiled.measurements[0].obs is None:
             raise UsageError("shot_noise needs a circuit that returns one expectation")
-        settings = settings_of(measurements)
+        settings = settings_of(measurements[0].observables)
         active = [i for i, leaf in enumerate(compiled.leaves) if leaf.rule is not None]
         shifts, weights, unshifted = plan([leaf.rule for leaf in compiled.leaves], active)
         states, columns = simulate(compiled, values, shifts)
-        counts = share(states, settings, measurements, shots, allocation)
         coefficients = measurements[0].coefficients()
+        counts = share(states, settings, coefficients, shots, allocation)
         parts = [_variance(s, coefficients, states) / n for s, n in zip(settings, counts, strict=True)]
         variances = jnp.sum(jnp.stack(parts), axis=0)
         copies = variances[1:][np.argsort(columns)]
