@@ -1,0 +1,197 @@
+"""One round: the cohort's updates, their mean, and the server's step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from chainlab.errors import UsageError
+from chainlab.federated.algorithms import Algorithm, Update
+from chainlab.federated.cohorts import Cohort
+from chainlab.federated.interpreters import Interpreter, ragged
+from chainlab.federated.privacy import Privacy, add_noise, clip
+from chainlab.typing import Metrics, Params, PRNGKey
+
+
+@struct.dataclass
+class ServerState:
+    """All that survives a round.
+
+    Attributes:
+        params: The server's parameters.
+        optimizer: State of the server's optimiser.
+        shared: What the server sends beside the parameters.
+        memory: What each client keeps, along a leading axis of clients.
+        round: Rounds so far.
+    """
+
+    params: Params
+    optimizer: optax.OptState
+    shared: PyTree
+    memory: PyTree
+    round: Int[Array, ""]
+
+
+def start(algorithm: Algorithm, optimizer: optax.GradientTransformation, params: Params, clients: int) -> ServerState:
+    """The state before the first round.
+
+    Args:
+        algorithm: The algorithm.
+        optimizer: The server's optimiser.
+        params: Initial parameters.
+        clients: Number of clients.
+
+    Returns:
+        The state.
+    """
+    memory = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], clients, axis=0), algorithm.memory(params))
+    return ServerState(params, optimizer.init(params), algorithm.shared(params), memory, jnp.zeros((), jnp.int32))
+
+
+Step = Callable[[ServerState, Cohort, PRNGKey], tuple[ServerState, Metrics]]
+
+
+def federate(
+    algorithm: Algorithm,
+    optimizer: optax.GradientTransformation,
+    *,
+    interpret: Interpreter = ragged,
+    privacy: Privacy | None = None,
+    last: int | None = None,
+) -> Step:
+    r"""A round as the step of a task: $w \leftarrow w + u(-\sum_k n_k \Delta_k / \sum_k n_k)$, $u$ an optax update.
+
+    The sums are over the clients that answer and are accepted. An update that is not finite, or of a client without
+    data, is rejected and counted in the metrics; the round goes on without it. A round in which nobody is accepted
+    changes nothing. With privacy, updates are clipped to norm $C$ and weigh alike, and the mean is
+    $(\sum_k \Delta_k + z C N(0, I)) / (q N)$, whoever answers.
+
+    Args:
+        algorithm: What clients compute and how the server combines it.
+        optimizer: The server's optimiser; `optax.sgd(1.0)` takes the mean update as it is.
+        interpret: How the clients' work is run.
+        privacy: Clipping and noise. Its rate must be that of the sampling.
+        last: After this round nothing changes any more: the privacy budget is spent.
+
+    Returns:
+        `step(state, cohort, key) -> (state, metrics)`. Metrics: `loss` (mean of the clients' local losses by weight; 0
+        in a round without a client), `worst_loss` (90th percentile over clients), `drift_cosine` (mean cosine between
+        two clients' updates), `clients` (accepted), `rejected_nonfinite`, `rejected_empty`, `bytes_up`, `bytes_down`.
+
+    Raises:
+        UsageError: On the first call, when privacy meets an algorithm whose clients send more than `delta`.
+    """
+
+    def work(inputs: tuple[ServerState, Cohort, PRNGKey], slot: Any) -> tuple[PyTree, PyTree]:
+        state, cohort, key = inputs
+        client = cohort.ids[slot]
+        batches = cohort.clients.of(client)
+        memory = jax.tree.map(lambda leaf: leaf[client], state.memory)
+        answer = algorithm.update(state.params, state.shared, memory, batches, jax.random.fold_in(key, client))
+        full, finite = batches.count > 0, _finite((answer.message, answer.weight, answer.metrics["loss"]))
+        return _contribution(answer, memory, full=full, finite=finite, privacy=privacy)
+
+    def step(state: ServerState, cohort: Cohort, key: PRNGKey) -> tuple[ServerState, Metrics]:
+        work_key, noise_key = jax.random.split(key)
+        steps = cohort.clients.count[cohort.ids]
+        sums, rows = interpret(work, (state, cohort, work_key), steps, cohort.active)
+        message, weight, accepted = sums["message"], sums["weight"], sums["accepted"]
+        if privacy:
+            if set(message) != {"delta"}:
+                raise UsageError(
+                    "privacy: the noise is scaled to clients that send `delta` alone, got "
+                    f"{', '.join(sorted(message))}; use fedsgd, fedavg or fedprox"
+                )
+            message = add_noise(message, privacy.noise_multiplier * privacy.clip, noise_key)
+            weight = jnp.asarray(privacy.rate * cohort.clients.number, weight.dtype)
+        mean = _divide(message, weight)
+        delta, shared = algorithm.combine(state.shared, mean, accepted / cohort.clients.number)
+        updates, inner = optimizer.update(jax.tree.map(jnp.negative, delta), state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        # Whether anybody answered is itself private: with privacy the noise goes in either way.
+        go = jnp.asarray(True) if privacy else accepted > 0
+        if last is not None:
+            go = go & (state.round < last)
+        kept = (state.params, state.optimizer, state.shared)
+        params, inner, shared = jax.tree.map(lambda new, old: jnp.where(go, new, old), (params, inner, shared), kept)
+        memory = _remember(state.memory, rows["memory"], cohort, go)
+        metrics = _metrics(sums, rows, cohort, (state.params, state.shared))
+        return ServerState(params, inner, shared, memory, state.round + 1), metrics
+
+    return step
+
+
+def _finite(tree: PyTree) -> Bool[Array, ""]:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+
+def _divide(tree: PyTree, by: Float[Array, ""]) -> PyTree:
+    """A tree over a weight; zero over zero is zero."""
+    return jax.tree.map(lambda leaf: leaf / jnp.maximum(by, jnp.finfo(by.dtype).tiny).astype(leaf.dtype), tree)
+
+
+def _contribution(
+    answer: Update, memory: PyTree, *, full: Bool[Array, ""], finite: Bool[Array, ""], privacy: Privacy | None
+) -> tuple[PyTree, PyTree]:
+    """What one client adds to the round's sums, and its row; nothing of a rejected answer gets through."""
+    accepted = full & finite
+
+    def guard(tree: PyTree, instead: PyTree) -> PyTree:
+        return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), tree, instead)
+
+    message = guard(answer.message, jax.tree.map(jnp.zeros_like, answer.message))
+    norm = optax.global_norm(message["delta"]).astype(jnp.float32)
+    if privacy:
+        message = clip(message, privacy.clip)
+    weight = guard(jnp.ones_like(answer.weight) if privacy else answer.weight, jnp.zeros_like(answer.weight))
+    loss = guard(answer.metrics["loss"], jnp.zeros_like(answer.metrics["loss"]))
+    summed = {
+        "message": jax.tree.map(lambda leaf: leaf * weight.astype(leaf.dtype), message),
+        "weight": weight,
+        "loss": weight * loss,
+        "accepted": accepted.astype(jnp.float32),
+        "empty": (~full).astype(jnp.float32),
+        "nonfinite": (full & ~finite).astype(jnp.float32),
+        "moved": (norm > 0).astype(jnp.float32),
+        "direction": _divide(message["delta"], optax.global_norm(message["delta"]).astype(jnp.float32)),
+    }
+    return summed, {"memory": guard(answer.memory, memory), "loss": loss, "accepted": accepted.astype(jnp.int32)}
+
+
+def _remember(memory: PyTree, rows: PyTree, cohort: Cohort, go: Bool[Array, ""]) -> PyTree:
+    """Every client's memory after the round; clients that did not answer keep theirs."""
+
+    def write(old: Array, new: Array) -> Array:
+        answered = (cohort.active & go).reshape(-1, *[1] * (new.ndim - 1))
+        return old.at[cohort.ids].set(jnp.where(answered, new, old[cohort.ids]))
+
+    return jax.tree.map(write, memory, rows)
+
+
+def _size(tree: PyTree) -> int:
+    """Bytes of a tree as it travels, without framing."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _metrics(sums: PyTree, rows: PyTree, cohort: Cohort, sent: PyTree) -> Metrics:
+    accepted = sums["accepted"]
+    # The mean cosine over pairs of unit vectors: |sum u|^2 = m + 2 * (sum over pairs), so no update is stored.
+    moved = sums["moved"]
+    pairs = moved * (moved - 1)
+    cosine = (jnp.square(optax.global_norm(sums["direction"]).astype(jnp.float32)) - moved) / jnp.maximum(pairs, 1)
+    losses = jnp.where(rows["accepted"] > 0, rows["loss"], jnp.nan)
+    answered = jnp.sum(cohort.active, dtype=jnp.float32)
+    return {
+        "loss": _divide(sums["loss"], sums["weight"]),
+        "worst_loss": jnp.where(accepted > 0, jnp.nanpercentile(losses, 90), 0.0),
+        "drift_cosine": jnp.where(pairs > 0, cosine, 0.0),
+        "clients": accepted,
+        "rejected_nonfinite": sums["nonfinite"],
+        "rejected_empty": sums["empty"],
+        "bytes_up": answered * float(_size(sums["message"])),
+        "bytes_down": answered * float(_size(sent)),
+    }

@@ -1,0 +1,57 @@
+"""The experiment: a round is a step, the budget is recorded, and the partition is drawn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from chainlab.experiments.federated import FederatedConfig, federated
+
+from chainlab.errors import UsageError
+from chainlab.federated.config import ClientConfig, PartitionConfig, PrivacyConfig, SamplingConfig
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+
+def run(config, steps):
+    task = federated(config)
+    key = jax.random.key(0)
+
+    def step(state, index):
+        return task.step(state, task.data.batch(key, index), jax.random.fold_in(key, index))
+
+    state, metrics = jax.jit(lambda: jax.lax.scan(step, task.init(key), jnp.arange(steps)))()
+    return task, state, metrics
+
+
+def test_a_skewed_federation_learns_and_draws_its_partition(tmp_path):
+    partition = PartitionConfig(kind="dirichlet", clients=20, alpha=0.5, feature_shift=0.1)
+    config = FederatedConfig(partition=partition, hidden=(16,), sampling=SamplingConfig(size=10, dropout=0.2))
+    task, state, metrics = run(config, 25)
+    assert metrics["loss"][-1] < metrics["loss"][0] / 2
+    assert 4 < np.mean(metrics["clients"]) < 10
+    assert np.all(metrics["worst_loss"] >= 0)
+    assert jax.jit(task.evaluate)(state, task.data.splits["test"])["accuracy"] > 0.7
+    (panel,) = task.panels(state, tmp_path)
+    assert panel.note.startswith("20 clients")
+    panel.figure.savefig(tmp_path / "partition.png")
+
+
+def test_the_budget_is_in_every_round_and_stops_the_run():
+    pytest.importorskip("dp_accounting")
+    config = FederatedConfig(
+        partition=PartitionConfig(kind="column", column=2),
+        hidden=(),
+        client=ClientConfig(algorithm="fedsgd"),
+        sampling=SamplingConfig(rate=0.5),
+        privacy=PrivacyConfig(rounds=3),
+    )
+    _, state, metrics = run(config, 5)
+    assert np.all(np.diff(metrics["epsilon"])[:2] > 0)
+    assert not np.any(np.diff(metrics["epsilon"])[2:])
+    _, stopped, _ = run(config, 3)
+    jax.tree.map(np.testing.assert_array_equal, state.params, stopped.params)
+
+
+def test_privacy_needs_poisson_sampling():
+    with pytest.raises(UsageError, match=r"sampling\.rate"):
+        federated(FederatedConfig(privacy=PrivacyConfig()))
