@@ -19,6 +19,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_it_trains(folder, capsys):
     assert run("new", "my_digits") == 0
     assert capsys.readouterr().out == "my_digits.py\nmy_digits.yaml\n"

@@ -42,6 +42,7 @@ def made(name):
     return model, params, tokens, jax.jit(model.forward)(params, tokens).logits
 
 
+@pytest.mark.slow
 @every
 def test_logits_are_float32_and_finite(name):
     _, _, _, logits = made(name)

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [path for path in sorted((ROOT / "docs").glob("*.md")) if ">>> " in path.read_text()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_pages_print_what_they_say(page):
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):

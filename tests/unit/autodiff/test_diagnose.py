@@ -110,6 +110,7 @@ def test_underflow_is_called_vanishing_and_not_a_missing_gradient():
     assert int(finding.layer.split("[")[1].split("]")[0]) > 230  # seen from the output, 10^4 are lost in 13 layers
 
 
+@pytest.mark.slow
 def test_collapse_saturation_death_and_rezero():
     params, x = setup(2**0.5, depth=300)
     found = chainlab.diagnose(chain(jax.nn.relu))(params, x)

@@ -84,6 +84,7 @@ def accepted(estimator):
     assert all(row["detectable"] < 0.3 for row in report.estimation.leaves.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["reparameterisation", "spsa"])
 def test_an_unbiased_estimator_is_accepted(name):
     accepted(UNBIASED[name])

@@ -78,6 +78,7 @@ def test_reversible_gradient_is_that_of_the_stored_streams(x64):
         np.testing.assert_allclose(got[0][name][index], slope, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_memory_as_xla_plans_it():
     """Reversible does not grow with depth, sqrt grows like it, and a budget is kept by fewest recomputations."""
     figures = {}

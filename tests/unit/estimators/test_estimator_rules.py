@@ -87,6 +87,7 @@ def test_random_rules_are_unbiased(name):
     assert report.ok, report
 
 
+@pytest.mark.slow
 def test_compare_ranks_the_rules(key):
     result = compare(angles, PARAMS, BATCH, {**EXACT, "spsa": spsa(1)}, key=key, samples=16)
     rows = {row["rule"]: row for row in result.to_rows()}

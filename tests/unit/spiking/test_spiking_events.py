@@ -28,6 +28,7 @@ def layer(taus=(20.0, 5.0), seed=3):
     return run, arguments
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("taus", [(20.0, 5.0), (8.0, 8.0), (4.0, 9.0)], ids=["usual", "equal", "slow-synapse"])
 def test_gradients_of_every_spike_time_equal_finite_differences(taus, x64):
     """With respect to weights, recurrent weights, threshold and input times, several spikes a neuron."""

@@ -73,6 +73,7 @@ def test_blockwise_derivative_against_finite_differences(rng, x64):
     check_grads(jax.jit(lambda *a: blockwise_attention(*a, tile=4)), inputs, order=1, modes=["rev"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_softmax_attention_has_every_derivative(rng, x64):
     inputs = qkv(rng, 5, heads=2, groups=1, dim=2, batch=())
     check_grads(jax.jit(softmax_attention), inputs, order=2, rtol=1e-5)

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from chainlab.transformer import Architecture, Experts
 from chainlab.transformer.feed_forward import expert_feed_forward
@@ -50,6 +51,7 @@ def test_capacity_drops_the_latest_tokens_in_training_only():
     np.testing.assert_allclose(auxiliary["dropped"], 21 / 24)
 
 
+@pytest.mark.slow
 def test_only_chosen_experts_receive_gradient():
     mixture = layer(active=1)
     params = params_of(mixture)

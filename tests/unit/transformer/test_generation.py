@@ -27,6 +27,7 @@ def uncached(model, params, prompt, count):
     return tokens[len(prompt) :]
 
 
+@pytest.mark.slow
 def test_the_likeliest_continuation_is_that_without_a_cache():
     model, params = made(positions="rotary", tied=True)
     prompt = np.array([1, 4, 2])
@@ -46,6 +47,7 @@ def test_generation_goes_on_past_the_context_and_repeats_with_its_key():
     assert len(list(islice(endless, 3))) == 3
 
 
+@pytest.mark.slow
 def test_after_the_context_the_later_half_is_read_again():
     """The token that follows nine, one more than the context, depends on the last four alone."""
     model, params = made(positions="rotary")

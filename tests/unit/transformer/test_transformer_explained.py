@@ -8,6 +8,7 @@ import pytest
 from chainlab.transformer import attention_weights, softmax_attention
 
 
+@pytest.mark.slow
 def test_explain_gives_the_gradients_of_queries_keys_and_values():
     explain = pytest.importorskip("chainlab.autodiff").explain
     query, key, value = (jax.random.normal(jax.random.key(i), (3, 1, 2)) for i in range(3))
