@@ -32,6 +32,7 @@ def test_published_values_of_tanh():
     assert phases == ["ordered", "critical", "chaotic"]
 
 
+@pytest.mark.slow
 def test_a_sampled_net_follows_the_theory():
     """Variance, correlation and gradient of a wide random net, at the fixed points of the theory."""
     sigma_w, sigma_b, width, depth = 2.0, 0.3, 1000, 40
