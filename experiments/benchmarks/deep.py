@@ -137,24 +137,21 @@ def compile_time(rounds: int) -> list[Row]:
     return [Row("deep/compile", case, statistics.median(found), "<= 1.3", spread=(min(found), max(found)), note=note)]
 
 
-def against_torch(rounds: int) -> list[Row]:
+def against_torch(rounds: int, depth: int) -> list[Row]:
     """A gradient step and its resident memory against PyTorch, one thread each."""
-    rows: list[Row] = []
     contenders = {name: _TORCH if name.startswith("torch") else _OURS for name in _FORMS}
-    for depth in (1000, 10_000):
-        base = {"depth": depth, "width": _WIDTH, "batch": _BATCH}
-        forms = {name: {**form, "measure": "time"} for name, form in _FORMS.items()}
-        turns = rounds if depth == 1000 else max(2, rounds // 2)
-        timings, _, missing = compare(base, contenders, forms=forms, ours="chainlab, sqrt", rounds=turns)
-        milliseconds = {name: 1e3 * statistics.median(row["seconds"] for row in rows) for name, rows in timings.items()}
-        note = ", ".join(f"{name} {value:.0f} ms" for name, value in milliseconds.items())
-        for name, (median, low, high) in ratios(timings, "chainlab, sqrt").items():
-            goal = {"torch eager": ">= 1.4", "chainlab, store": ""}.get(name, ">= 2.7")
-            case = f"speed of a gradient step over {name}, {depth} layers"
-            rows.append(Row("deep/speed", case, median, goal, milliseconds, (low, high), note))
-        rows += [Row("deep/speed", name, None, ">= 1.4", {name: None}, note=why) for name, why in missing.items()]
-        rows += _resident(base)
-    return rows
+    base = {"depth": depth, "width": _WIDTH, "batch": _BATCH}
+    forms = {name: {**form, "measure": "time"} for name, form in _FORMS.items()}
+    timings, _, missing = compare(base, contenders, forms=forms, ours="chainlab, sqrt", rounds=rounds)
+    milliseconds = {name: 1e3 * statistics.median(row["seconds"] for row in rows) for name, rows in timings.items()}
+    note = ", ".join(f"{name} {value:.0f} ms" for name, value in milliseconds.items())
+    rows: list[Row] = []
+    for name, (median, low, high) in ratios(timings, "chainlab, sqrt").items():
+        goal = {"torch eager": ">= 1.4", "chainlab, store": ""}.get(name, ">= 2.7")
+        case = f"speed of a gradient step over {name}, {depth} layers"
+        rows.append(Row("deep/speed", case, median, goal, milliseconds, (low, high), note))
+    rows += [Row("deep/speed", name, None, ">= 1.4", {name: None}, note=why) for name, why in missing.items()]
+    return [*rows, *_resident(base)]
 
 
 def _resident(base: dict[str, Any]) -> list[Row]:
@@ -183,4 +180,9 @@ def _resident(base: dict[str, Any]) -> list[Row]:
 
 def bench(rounds: int = 5) -> list[Row]:
     """Every figure about depth that is no accuracy."""
-    return [*memory(), *compile_time(rounds), *against_torch(rounds)]
+    return [
+        *memory(),
+        *compile_time(rounds),
+        *against_torch(rounds, 1000),
+        *against_torch(max(2, rounds // 2), 10_000),
+    ]

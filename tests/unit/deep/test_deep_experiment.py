@@ -24,6 +24,7 @@ def steps(config, number=1):
         return task, state, jax.jit(lambda s: jax.lax.scan(step, s, jnp.arange(number)))(state)
 
 
+@pytest.mark.slow
 def test_a_chain_learns_and_the_frozen_control_does_not_touch_it():
     chain = ChainConfig(depth=20, width=16)
     optimizer = OptimizerConfig(name="adam", learning_rate=1e-2)
@@ -55,6 +56,7 @@ def test_only_scalars_of_the_chain_move_at_the_scale_rate():
     np.testing.assert_allclose(moves[1]["head"]["weight"], moves[0]["head"]["weight"], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "chain",
     [
@@ -75,6 +77,7 @@ def test_kinds_over_images_refuse_tables():
         deep(config)
 
 
+@pytest.mark.slow
 def test_phase_diagram_trains_every_cell():
     config = PhaseDiagramConfig(depths=(2, 3), sigma_w=(0.5, 1.3), width=8, batch_size=16)
     task, key = phase_diagram(config), jax.random.key(0)
