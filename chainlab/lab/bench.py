@@ -260,7 +260,8 @@ def machine() -> dict[str, Any]:
 def names() -> list[str]:
     """The benchmarks that there are."""
     folder = Path(importlib.import_module("chainlab.experiments.benchmarks").__path__[0])
-    return sorted(path.stem for path in folder.glob("*.py") if "\ndef bench(" in path.read_text())
+    found = (path.stem for path in folder.glob("*.py") if "\ndef bench(" in path.read_text())
+    return sorted(name for name in found if "_" not in name)  # those with an underscore are parts of another
 
 
 def run(name: str, rounds: int | None = None) -> dict[str, Any]:

@@ -1,10 +1,9 @@
 """Gradients: what it costs to explain, check and diagnose them, and what that finds."""
 
-from chainlab.experiments.benchmarks import gradients_explain
-
+from chainlab.experiments.benchmarks import gradients_check, gradients_diagnose, gradients_explain
 from chainlab.lab.bench import Row
 
 
 def bench(rounds: int = 9) -> list[Row]:
     """Every figure of the gradient laboratory."""
-    return [row for part in (gradients_explain,) for row in part.bench(rounds)]
+    return [row for part in (gradients_explain, gradients_check, gradients_diagnose) for row in part.bench(rounds)]
