@@ -1,6 +1,7 @@
 """Gradients: what it costs to explain, check and diagnose them, and what that finds."""
 
 from chainlab.experiments.benchmarks import gradients_check, gradients_diagnose, gradients_explain
+
 from chainlab.lab.bench import Row
 
 
