@@ -20,7 +20,7 @@ References:
 
 import math
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -110,8 +110,8 @@ def event_lif(
     if recurrent is None:
         recurrent = jnp.zeros((size, size), weight.dtype)
     limit = jnp.asarray(threshold, weight.dtype)
-    found: Any = _run(constants, weight, recurrent, limit, spikes.times, spikes.neurons)
-    return Spikes(*found)
+    found = _run(constants, weight, recurrent, limit, spikes.times, spikes.neurons)
+    return Spikes(*cast("tuple[Array, Array, Array]", found))
 
 
 def kernel(constants: Constants, s: Array) -> Array:

@@ -1,10 +1,12 @@
-"""Spiking networks against jaxpike, spyx, SpikingJelly and snnTorch: time and memory of the gradient."""
+"""Spiking networks against jaxpike, spyx, SpikingJelly and snnTorch: time and memory of the gradient, accuracy."""
 
 import statistics
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from chainlab.errors import MissingDataError
 from chainlab.lab.bench import PeerError, Row, compare, ratios
 
 _PEERS = Path(__file__).parent / "peers"
@@ -35,9 +37,10 @@ def bench(rounds: int = 7) -> list[Row]:
 
     Returns:
         One layer's gradient against its matrix products and against each peer, the training step with a constant
-        input, and the memory and time of recomputing and online rules.
+        input, the memory and time of recomputing and online rules, and accuracies beside classical classifiers.
+        Fashion-MNIST takes minutes: `chainlab verify spiking/fashion` measures it.
     """
-    return [*layer_floor(rounds), *layer_peers(rounds), *training(rounds), *memory(rounds)]
+    return [*layer_floor(rounds), *layer_peers(rounds), *training(rounds), *memory(rounds), *accuracy()]
 
 
 def layer_floor(rounds: int, case: Mapping[str, Any] = _LAYER) -> list[Row]:
@@ -135,6 +138,54 @@ def memory(rounds: int, case: Mapping[str, Any] = _LAYER) -> list[Row]:
         Row("memory/online", f"{text}, MiB of the online trace", mib["online"], note=_milliseconds(timings, 1)),
         Row("memory/online-flat", "MiB of the online trace at T=2500 over T=500", flat, "<= 1.01"),
     ]
+
+
+def accuracy(splits: int = 5) -> list[Row]:
+    """Test accuracy of the packaged configs on small real data, beside classical classifiers on the same splits."""
+    try:
+        braille = [_trained("spiking/braille", [f"data.split={split}"]) for split in range(splits)]
+    except MissingDataError as error:
+        note = str(error).splitlines()[0]
+        rows = [Row("accuracy/braille", "Braille readings, mean test accuracy", None, ">= 0.99", note=note)]
+    else:
+        found = [run["accuracy"] for run in braille]
+        text = f"Braille readings, 27 classes, {splits} splits"
+        peers = {name: statistics.mean(run["classical"][name] for run in braille) for name in braille[0]["classical"]}
+        spread = (min(found), max(found))
+        seconds = max(run["cpu_seconds"] for run in braille)
+        rows = [
+            Row("accuracy/braille", f"{text}, mean test accuracy", statistics.mean(found), ">= 0.99", peers, spread),
+            Row("accuracy/braille-worst", f"{text}, lowest test accuracy", min(found), ">= 0.968"),
+            Row("accuracy/braille-seconds", f"{text}, CPU seconds a run with compilation, slowest", seconds, "<= 30"),
+        ]
+    digits = [_trained("spiking/digits", [], seed) for seed in range(3)]
+    found = [run["accuracy"] for run in digits]
+    text = "digits, mean test accuracy of 3 seeds"
+    spread = (min(found), max(found))
+    rows.append(Row("accuracy/digits", text, statistics.mean(found), ">= 0.95", digits[0]["classical"], spread))
+    seconds = max(run["cpu_seconds"] for run in digits)
+    rows.append(Row("accuracy/digits-seconds", "digits, CPU seconds a run with compilation", seconds, "<= 60"))
+    return rows
+
+
+def _trained(name: str, overrides: list[str], seed: int = 0) -> dict[str, Any]:
+    """Train a packaged config for one seed: test accuracy, CPU seconds, and classical accuracies on its split."""
+    import jax
+
+    from chainlab import spiking
+    from chainlab.lab.config import load
+    from chainlab.lab.loop import build
+
+    began = time.process_time()
+    document = load(name, overrides)
+    task, steps = document.task(), document.envelope.run.steps
+    loop = build(task, [seed], steps)
+    replica, _ = loop.steps(loop.start(), 0, steps, jax.tree.map(jax.numpy.asarray, task.data.arrays))
+    accuracy = float(loop.evaluate(replica, task.data.splits["test"])["accuracy"])
+    seconds = time.process_time() - began
+    rows = spiking.classical(task.data.arrays, task.data.splits["test"])
+    classical = {row["classifier"]: row["test accuracy"] for row in rows}
+    return {"accuracy": accuracy, "cpu_seconds": seconds, "classical": classical}
 
 
 def _against(
