@@ -129,7 +129,7 @@ class GanConfig:
     """Examples that a critic step sees."""
     samples: Annotated[int, Gt(0)] = 10_000
     """Examples of an evaluation of a mixture or of stacked images."""
-    classifier_steps: Annotated[int, Gt(0)] = 1500
+    classifier_steps: Annotated[int, Gt(0)] = 800
     """Training steps of the classifier whose features and labels the image metrics use."""
 
 

@@ -55,6 +55,8 @@ from .penalty import penalties as penalties
 from .penalty import safe_norm as safe_norm
 from .penalty import zero_centered as zero_centered
 from .picture_quality import class_variance as class_variance
+from .picture_quality import distances as distances
+from .picture_quality import image_floors as image_floors
 from .picture_quality import image_metrics as image_metrics
 from .picture_quality import stacked_metrics as stacked_metrics
 from .pictures import Images as Images

@@ -22,7 +22,7 @@ from chainlab.gan.architectures import (
 from chainlab.gan.classifier import Classifier, train_classifier
 from chainlab.gan.mixtures import Mixture, finest_scale, grid, ring
 from chainlab.gan.mode_coverage import mixture_metrics
-from chainlab.gan.picture_quality import image_metrics, stacked_metrics
+from chainlab.gan.picture_quality import image_floors, image_metrics, stacked_metrics
 from chainlab.gan.pictures import Images, images, stacked
 from chainlab.gan.spectral import spectrally_normalized
 from chainlab.nn.model import Model
@@ -86,14 +86,17 @@ class Problem:
     def _image_evaluation(
         self, classifier: Classifier, train: Images, test: Images
     ) -> Callable[[Generate, Batch], Metrics]:
+        key, known = jax.random.key(2), (jnp.asarray(train.x), jnp.asarray(train.y))
+        if self.shape != train.x.shape[1:]:
+            return lambda generate, split: stacked_metrics(classifier, split["x"], generate(None, self.samples), key)
+        held_out = jnp.asarray(test.x), jnp.asarray(test.y)
+        # once, on arguments: as constants of the evaluation XLA would evaluate the convolutions while it compiles
+        floors = jax.jit(lambda known, held_out: image_floors(classifier, known, held_out, key))(known, held_out)
+
         def evaluate(generate: Generate, split: Batch) -> Metrics:
-            key, x = jax.random.key(2), jnp.asarray(split["x"])
-            if self.shape != train.x.shape[1:]:
-                return stacked_metrics(classifier, x, generate(None, self.samples), key)
-            y = jnp.asarray(split["y"])
-            fake = generate(y, x.shape[0])
-            known = (jnp.asarray(train.x), jnp.asarray(train.y))
-            return image_metrics(classifier, known, (x, y), (fake, y), key, conditional=self.classes > 0)
+            x, y = jnp.asarray(split["x"]), jnp.asarray(split["y"])
+            fake = generate(y, x.shape[0]), y
+            return {**image_metrics(classifier, known, x, fake, key, conditional=self.classes > 0), **floors}
 
         return evaluate
 

@@ -38,58 +38,88 @@ def class_variance(x: Pictures, y: Labels, classes: int) -> Float[Array, ""]:
     return jnp.sum(jnp.square(flat - means[y])) / ((x.shape[0] - classes) * flat.shape[1])
 
 
+def distances(classifier: Classifier, real: Pictures, other: Pictures, key: PRNGKey) -> Metrics:
+    r"""Distances of one set of images from another, on features and on pixels.
+
+    Args:
+        classifier: Trained on real training images.
+        real: Real images that were not trained on.
+        other: As many images.
+        key: Draws the directions of the sliced Wasserstein distance.
+
+    Returns:
+        `fid_c` and `kid_c` (on the classifier's features: comparable under one classifier alone, and not with FID and
+        KID on Inception features), `precision`, `recall`, `density`, `coverage` and `sliced_wasserstein`.
+    """
+    features, others = classifier.features(real), classifier.features(other)
+    flat = lambda x: x.reshape(x.shape[0], -1)  # noqa: E731
+    return {
+        "fid_c": frechet_distance(features, others),
+        "kid_c": kernel_distance(features, others),
+        "sliced_wasserstein": sliced_wasserstein(flat(real), flat(other), key),
+        **neighbour_metrics(features, others),
+    }
+
+
+def image_floors(
+    classifier: Classifier, train: tuple[Pictures, Labels], test: tuple[Pictures, Labels], key: PRNGKey
+) -> Metrics:
+    r"""What real training images score against real test images: the floor of every distance.
+
+    Args:
+        classifier: Trained on the training images.
+        train: Training images and labels, in no order of class.
+        test: Real images and labels that were not trained on.
+        key: The same as of `image_metrics`.
+
+    Returns:
+        `real_...` for every figure of `distances`, `real_variance_ratio`, and the classifier's own
+        `classifier_accuracy` on the test images.
+    """
+    train_x, (test_x, test_y) = train[0], test
+    classes = classifier.logits(test_x[:1]).shape[-1]
+    variance = [class_variance(x, y, classes) for x, y in (test, train)]
+    found = distances(classifier, test_x, train_x[: test_x.shape[0]], key)
+    return {
+        **{f"real_{name}": value for name, value in found.items()},
+        "real_variance_ratio": variance[0] / variance[1],
+        "classifier_accuracy": classifier.accuracy(test_x, test_y),
+    }
+
+
 def image_metrics(
     classifier: Classifier,
     train: tuple[Pictures, Labels],
-    test: tuple[Pictures, Labels],
+    test_x: Pictures,
     fake: tuple[Pictures, Labels],
     key: PRNGKey,
     *,
     conditional: bool,
 ) -> Metrics:
-    r"""Fidelity and diversity of generated images, each distance beside its floor (real training against real test).
+    r"""Fidelity and diversity of generated images; print `image_floors` beside them.
 
     Args:
         classifier: Trained on real training images.
         train: Training images and labels.
-        test: Real images and labels that were not trained on.
+        test_x: Real images that were not trained on.
         fake: As many generated images, and the labels that they were made for.
         key: Draws the directions of the sliced Wasserstein distance.
         conditional: Whether the labels mean anything.
 
     Returns:
-        `fid_c`, `kid_c` (on the classifier's features: comparable under one classifier alone, and not with FID and KID
-        on Inception features), `precision`, `recall`, `density`, `coverage`, `sliced_wasserstein`, `copies`,
-        `nearest_ratio`, and when conditional `class_accuracy` (share classified as their label) and `variance_ratio`
-        (pixel variance within a class over that of the training images). `real_...` is the same of as many real
-        training images; `classifier_accuracy` is the classifier's own on the test images.
+        The figures of `distances` and `memorisation`, and when conditional `class_accuracy` (share classified as their
+        label) and `variance_ratio` (pixel variance within a class over that of the training images).
     """
-    (train_x, train_y), (test_x, test_y), (fake_x, fake_y) = train, test, fake
-    count = test_x.shape[0]
+    (train_x, train_y), (fake_x, fake_y) = train, fake
     flat = lambda x: x.reshape(x.shape[0], -1)  # noqa: E731
-    test_features = classifier.features(test_x)
-
-    def against_test(x: Pictures) -> Metrics:
-        features = classifier.features(x)
-        return {
-            "fid_c": frechet_distance(test_features, features),
-            "kid_c": kernel_distance(test_features, features),
-            "sliced_wasserstein": sliced_wasserstein(flat(test_x), flat(x), key),
-            **neighbour_metrics(test_features, features),
-        }
-
-    found = dict(against_test(fake_x))
-    # the training images come in no order of class, so that the first ones are a fair sample
-    found |= {f"real_{name}": value for name, value in against_test(train_x[:count]).items()}
-    found |= memorisation(flat(train_x), flat(test_x), flat(fake_x))
-    found["classifier_accuracy"] = classifier.accuracy(test_x, test_y)
+    found = {
+        **distances(classifier, test_x, fake_x, key),
+        **memorisation(flat(train_x), flat(test_x), flat(fake_x)),
+    }
     if conditional:
-        classes = classifier.logits(test_x[:1]).shape[-1]
+        classes = classifier.logits(fake_x[:1]).shape[-1]
         found["class_accuracy"] = classifier.accuracy(fake_x, fake_y)
         found["variance_ratio"] = class_variance(fake_x, fake_y, classes) / class_variance(train_x, train_y, classes)
-        found["real_variance_ratio"] = class_variance(test_x, test_y, classes) / class_variance(
-            train_x, train_y, classes
-        )
     return found
 
 
