@@ -37,7 +37,7 @@ class FederatedConfig:
 
 
 @chainlab.experiment
-def federated(config: FederatedConfig) -> chainlab.Task:
+def federated(config: FederatedConfig) -> "chainlab.Task":
     """Train a classifier over clients that keep their data."""
     import jax.numpy as jnp
     import numpy as np
@@ -107,7 +107,7 @@ def _privacy(config: FederatedConfig) -> "tuple[Any, np.ndarray]":
     return mechanism, curve.astype(np.float32)
 
 
-def _partition(parts: "list[np.ndarray]", labels: "np.ndarray", classes: int) -> chainlab.Panel:
+def _partition(parts: "list[np.ndarray]", labels: "np.ndarray", classes: int) -> "chainlab.Panel":
     """Examples of each class by client, largest client first."""
     import numpy as np
     from matplotlib.figure import Figure

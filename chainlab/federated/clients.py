@@ -25,10 +25,11 @@ class Batches:
         examples: Its number of examples.
     """
 
+    # Quoted: a pytree node also holds shapes, specs and batched leaves, which a run-time check would refuse.
     arrays: Mapping[str, Any]
-    start: Int[Array, ""]
-    count: Int[Array, ""]
-    examples: Float[Array, ""]
+    start: 'Int[Array, ""]'
+    count: 'Int[Array, ""]'
+    examples: 'Float[Array, ""]'
 
     def at(self, step: Int[Array, ""]) -> Batch:
         """The batch of a local step; after the last one comes the first again."""
@@ -47,10 +48,11 @@ class Clients:
         examples: Examples of each client.
     """
 
+    # Quoted: a pytree node also holds shapes, specs and batched leaves, which a run-time check would refuse.
     arrays: Mapping[str, Any]
-    start: Int[Array, " clients"]
-    count: Int[Array, " clients"]
-    examples: Float[Array, " clients"]
+    start: 'Int[Array, " clients"]'
+    count: 'Int[Array, " clients"]'
+    examples: 'Float[Array, " clients"]'
 
     @property
     def number(self) -> int:

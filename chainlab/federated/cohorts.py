@@ -25,9 +25,10 @@ class Cohort:
         active: Which of them answer.
     """
 
-    clients: Clients
-    ids: Int[Array, " cohort"]
-    active: Bool[Array, " cohort"]
+    # Quoted for the reason given in `Batches`.
+    clients: "Clients"
+    ids: 'Int[Array, " cohort"]'
+    active: 'Bool[Array, " cohort"]'
 
 
 def uniform(clients: Clients, size: int, key: PRNGKey) -> Cohort:

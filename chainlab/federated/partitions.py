@@ -1,7 +1,7 @@
 """How examples are spread over clients: evenly, by skewed labels or sizes, by shifted features, by a column."""
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int, Integer, Shaped
 
 from chainlab.errors import UsageError
 
@@ -50,7 +50,7 @@ def even(examples: int, clients: int, *, seed: int = 0) -> Parts:
     return _cut(np.random.default_rng(seed).permutation(examples), np.ones(clients))
 
 
-def dirichlet(labels: Int[np.ndarray, " examples"], clients: int, *, alpha: float, seed: int = 0) -> Parts:
+def dirichlet(labels: Integer[np.ndarray, " examples"], clients: int, *, alpha: float, seed: int = 0) -> Parts:
     r"""Skewed labels: each class is spread over the clients by shares $p \sim \mathrm{Dir}(\alpha, \dots, \alpha)$.
 
     A small alpha gives clients of few classes and of unequal size. A client that draws nothing gets one example of

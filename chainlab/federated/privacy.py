@@ -5,7 +5,6 @@ and other figures that a simulation prints are not.
 """
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +14,6 @@ from jaxtyping import Float, PyTree
 
 from chainlab.errors import MissingDependencyError, UsageError
 from chainlab.typing import PRNGKey
-
-Tree = TypeVar("Tree", bound=PyTree)
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Privacy:
             raise UsageError(f"privacy: wanted clip > 0, noise_multiplier > 0 and a rate in (0, 1], got {self}")
 
 
-def clip(tree: Tree, norm: float) -> Tree:
+def clip(tree: PyTree, norm: float) -> PyTree:
     r"""Scale a tree down to a norm, $v \min(1, C / \lVert v \rVert)$.
 
     Args:
@@ -61,7 +58,7 @@ def clip(tree: Tree, norm: float) -> Tree:
     return jax.tree.map(lambda leaf: leaf * scale.astype(leaf.dtype), tree)
 
 
-def add_noise(tree: Tree, sigma: float, key: PRNGKey) -> Tree:
+def add_noise(tree: PyTree, sigma: float, key: PRNGKey) -> PyTree:
     r"""Independent Gaussian noise on every coordinate, $v + \sigma z$, $z \sim N(0, I)$.
 
     Args:

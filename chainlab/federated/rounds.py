@@ -33,7 +33,7 @@ class ServerState:
     optimizer: optax.OptState
     shared: PyTree
     memory: PyTree
-    round: Int[Array, ""]
+    round: 'Int[Array, ""]'  # quoted for the reason given in `Batches`
 
 
 def start(algorithm: Algorithm, optimizer: optax.GradientTransformation, params: Params, clients: int) -> ServerState:

@@ -125,7 +125,7 @@ def test_fedavg_with_one_local_step_is_centralised_sgd():
     algorithm, server = federated.fedavg(objective, rate=RATE), optax.sgd(1.0)
     state = federated.start(algorithm, server, params, len(SIZES))
     mask = clients.arrays["mask"].reshape(-1) == 1
-    pool = {name: leaf.reshape(-1, *leaf.shape[2:])[mask] for name, leaf in clients.arrays.items()}
+    pool = {name: jnp.asarray(leaf.reshape(-1, *leaf.shape[2:])[mask]) for name, leaf in clients.arrays.items()}
     step = jax.jit(federated.federate(algorithm, server))
     for _ in range(3):
         state, _ = step(state, cohort(clients, range(5)), jax.random.key(0))
