@@ -28,6 +28,7 @@ def network():
     )
 
 
+@pytest.mark.slow
 def test_a_round_trip_through_a_file_keeps_every_output(tmp_path, key):
     net = network()
     params = net.init(key)

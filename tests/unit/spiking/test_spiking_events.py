@@ -155,6 +155,7 @@ def test_from_raster_and_back(x64):
     assert not bool(spiking.from_raster(raster, most=2).complete)
 
 
+@pytest.mark.slow
 def test_too_little_room_is_said(x64):
     arguments = layer()[1]
     spikes = spiking.event_lif(arguments["weight"], spiking.Spikes(arguments["times"], jnp.array(SOURCES)), most=2)

@@ -111,6 +111,7 @@ def test_losses_are_folds_over_time(key):
         assert logits.shape == (BATCH, CLASSES)
 
 
+@pytest.mark.slow
 def test_losses_have_their_defined_values():
     spikes = jnp.zeros((4, 1, 2)).at[1, 0, 0].set(1.0).at[3, 0, 0].set(1.0)
     label = jnp.array([0])

@@ -81,6 +81,7 @@ def test_the_hand_derived_adjoint_equals_autodiff(name, constant, key, x64):
         np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_float64_stays_float64_and_float32_float32(key):
     for dtype in (jnp.float32, jnp.float64):
         with jax.enable_x64(dtype == jnp.float64):

@@ -67,7 +67,7 @@ NETWORKS = {
     ),
     "deep": lambda: network(spiking.lif(HIDDEN), spiking.adaptive_lif(HIDDEN), head=spiking.leaky_integrator(CLASSES)),
 }
-SLOW = {"carried", "izhikevich", "adaptive", "delayed", "deep", "lif"}
+SLOW = {"recurrent", "carried", "izhikevich", "adaptive", "delayed", "deep", "lif"}
 networks = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NETWORKS]
 
 

@@ -34,6 +34,7 @@ def test_spikes_are_steps_and_keep_their_type(shape):
         assert spikes.tolist() == [0.0, 0.0, 1.0]
 
 
+@pytest.mark.slow
 def test_forward_mode_and_second_order_agree_with_the_relaxation(x64):
     surrogate = spiking.Surrogate("fast_sigmoid", scale=2.0)
     x = jnp.array(0.3)
