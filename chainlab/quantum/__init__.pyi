@@ -4,11 +4,16 @@ from .device import counting as counting
 from .executions import executions as executions
 from .expectation import Gradient as Gradient
 from .expectation import expectation as expectation
+from .figures import draw_circuit as draw_circuit
+from .figures import landscape as landscape
+from .figures import variance_bars as variance_bars
 from .models import dressed as dressed
+from .models import dressed_circuit as dressed_circuit
 from .models import equal_mlp as equal_mlp
 from .models import parameter_count as parameter_count
 from .models import quantum_kernel as quantum_kernel
 from .models import reuploading as reuploading
+from .models import reuploading_circuit as reuploading_circuit
 from .natural import metric_tensor as metric_tensor
 from .natural import natural_gradient as natural_gradient
 from .plateau import Slope as Slope
