@@ -136,7 +136,7 @@ def record(circuit: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Reco
         with library_numerics():
             result = post(tuple(results))
         found = [result] if len(returned) == 1 else list(result)
-        return jax.tree.unflatten(structure, [found[place] for place in order if place is not None])
+        return jax.tree.unflatten(structure, [found[place] for place in order])
 
     named = circuit.device.wires if isinstance(circuit, library.QNode) else None
     return Recording(batch, combine, tuple(named) if named else None)
