@@ -121,8 +121,8 @@ def record(circuit: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Reco
             tape = library.tape.QuantumScript.from_queue(queue, shots)
         returned, structure = jax.tree.flatten(output, is_leaf=is_measurement)
         places = {id(measurement): place for place, measurement in enumerate(tape.measurements)}
-        order = [places.get(id(value)) for value in returned]
-        if not returned or sorted(order, key=str) != sorted(places.values(), key=str):
+        order = [places.get(id(value), -1) for value in returned]
+        if not returned or sorted(order) != sorted(places.values()):
             raise UsageError(
                 "the circuit must return every measurement that it makes, once (expval, var or probs, alone or in a "
                 f"tuple, list or dict); got {output!r}"
@@ -136,7 +136,7 @@ def record(circuit: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Reco
         with library_numerics():
             result = post(tuple(results))
         found = [result] if len(returned) == 1 else list(result)
-        return jax.tree.unflatten(structure, [found[place] for place in order if place is not None])
+        return jax.tree.unflatten(structure, [found[place] for place in order])
 
     named = circuit.device.wires if isinstance(circuit, library.QNode) else None
     return Recording(batch, combine, tuple(named) if named else None)

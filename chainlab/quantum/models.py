@@ -23,10 +23,59 @@ def _over_batch(function: Callable[..., Array], x: Array, key: PRNGKey | None) -
     return found.reshape(*x.shape[:-1], found.shape[-1])
 
 
-def _entangle(qubits: int, distance: int) -> None:
-    if qubits > 1:
-        for wire in range(qubits):
-            pennylane().CNOT(wires=[wire, (wire + distance) % qubits])
+def dressed_circuit(qubits: int, layers: int, entangled: bool) -> Callable[[Array, Array], Any]:
+    """The circuit of `dressed`: angles of the input, then layers of rotations and rings of CNOT.
+
+    Args:
+        qubits: Number of qubits.
+        layers: Number of layers.
+        entangled: Whether there are CNOTs.
+
+    Returns:
+        `circuit(x, angles)`, which returns the expectation of Z on each qubit.
+    """
+
+    def circuit(x: Array, angles: Array) -> Any:
+        library = pennylane()
+        library.AngleEmbedding(x, wires=range(qubits), rotation="Y")
+        for layer in range(layers):
+            for wire in range(qubits):
+                library.Rot(*angles[layer, wire], wires=wire)
+            if entangled and qubits > 1:
+                distance = 1 + layer % (qubits - 1)
+                for wire in range(qubits):
+                    library.CNOT(wires=[wire, (wire + distance) % qubits])
+        return [library.expval(library.Z(wire)) for wire in range(qubits)]
+
+    return circuit
+
+
+def reuploading_circuit(inputs: int, qubits: int, layers: int, entangled: bool) -> Callable[[Array, Array, Array], Any]:
+    """The circuit of `reuploading`: every layer turns each qubit by three scaled and shifted features.
+
+    Args:
+        inputs: Number of features.
+        qubits: Number of qubits.
+        layers: Number of uploads.
+        entangled: Whether rings of CZ lie between the uploads.
+
+    Returns:
+        `circuit(x, scales, angles)`, which returns the expectation of Z on each qubit.
+    """
+    deal = np.arange(3 * qubits) % max(inputs, 1)
+
+    def circuit(x: Array, scales: Array, angles: Array) -> Any:
+        library = pennylane()
+        turns = scales * jnp.asarray(x)[deal].reshape(1, qubits, 3) + angles
+        for layer in range(layers):
+            for wire in range(qubits):
+                library.Rot(*turns[layer, wire], wires=wire)
+            if entangled and layer < layers - 1 and qubits > 1:
+                for wire in range(qubits if qubits > 2 else 1):
+                    library.CZ(wires=[wire, (wire + 1) % qubits])
+        return [library.expval(library.Z(wire)) for wire in range(qubits)]
+
+    return circuit
 
 
 def dressed(
@@ -50,17 +99,7 @@ def dressed(
     """
     encode, decode = dense(inputs, qubits), dense(qubits, outputs)
 
-    def circuit(x: Array, angles: Array) -> Any:
-        library = pennylane()
-        library.AngleEmbedding(x, wires=range(qubits), rotation="Y")
-        for layer in range(layers):
-            for wire in range(qubits):
-                library.Rot(*angles[layer, wire], wires=wire)
-            if entangled:
-                _entangle(qubits, 1 + layer % max(1, qubits - 1))
-        return [library.expval(library.Z(wire)) for wire in range(qubits)]
-
-    f = expectation(circuit, **options)
+    f = expectation(dressed_circuit(qubits, layers, entangled), **options)
 
     def init(key: PRNGKey) -> Params:
         first, second, third = jax.random.split(key, 3)
@@ -105,20 +144,7 @@ def reuploading(
             f"reuploading takes three features to a qubit: {inputs} features need {-(-inputs // 3)} qubits"
         )
     decode = dense(qubits, outputs)
-    deal = np.arange(3 * qubits) % max(inputs, 1)
-
-    def circuit(x: Array, scales: Array, angles: Array) -> Any:
-        library = pennylane()
-        turns = scales * x[deal].reshape(1, qubits, 3) + angles
-        for layer in range(layers):
-            for wire in range(qubits):
-                library.Rot(*turns[layer, wire], wires=wire)
-            if entangled and layer < layers - 1 and qubits > 1:
-                for wire in range(qubits if qubits > 2 else 1):
-                    library.CZ(wires=[wire, (wire + 1) % qubits])
-        return [library.expval(library.Z(wire)) for wire in range(qubits)]
-
-    f = expectation(circuit, **options)
+    f = expectation(reuploading_circuit(inputs, qubits, layers, entangled), **options)
 
     def init(key: PRNGKey) -> Params:
         first, second, third = jax.random.split(key, 3)

@@ -35,12 +35,14 @@ def exact(circuit):
         return jacobian(circuit, gradient="backprop")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gradient", "tolerance"), [("adjoint", 1e-13), ("hadamard", 1e-13), ("finite-diff", 1e-9)])
 def test_exact_gradients(circuit, exact, gradient, tolerance):
     for got, want in zip(jacobian(circuit, gradient=gradient), exact, strict=True):
         np.testing.assert_allclose(got, want, rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_simultaneous_perturbation_is_unbiased_and_costs_two_circuits(circuit, exact):
     f = quantum.expectation(circuit, gradient="spsa", directions=3)
     estimate = jax.jacrev(lambda w, key: f(POINT[0], w, key=key)[0])

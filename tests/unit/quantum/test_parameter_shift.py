@@ -66,10 +66,12 @@ def test_rx_is_minus_sine(qml):
     assert jax.hessian(f)(0.5) == pytest.approx(-np.cos(0.5), abs=1e-15)
 
 
+@pytest.mark.slow
 def test_shared_and_preprocessed_parameters_agree_with_backprop(mixed):
     assert_same_derivatives(mixed, POINT, argnums=(0, 1))
 
 
+@pytest.mark.slow
 def test_second_derivatives_agree_with_backprop(mixed):
     shift, backprop = (flat(quantum.expectation(mixed, gradient=rule)) for rule in ("parameter-shift", "backprop"))
     got = jax.jit(jax.hessian(lambda w: shift(POINT[0], w)[::3]))(POINT[1])
@@ -78,6 +80,7 @@ def test_second_derivatives_agree_with_backprop(mixed):
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_results_keep_the_structure_of_the_circuit(qml, mixed):
     got = quantum.expectation(mixed)(*map(jnp.asarray, POINT))
     want = qml.QNode(mixed, qml.device("default.qubit"))(*POINT)
@@ -136,12 +139,14 @@ def test_gates_without_a_rule_are_refused_by_name(qml):
     assert jax.grad(quantum.expectation(circuit, gradient="backprop"))(0.3) == pytest.approx(-2 * np.sin(0.6))
 
 
+@pytest.mark.slow
 def test_chunks_give_the_same_gradient(mixed):
     whole, chunked = (flat(quantum.expectation(mixed, chunk=chunk)) for chunk in (None, 3))
     got, want = (jax.jit(jax.jacrev(f, 1))(*POINT) for f in (chunked, whole))
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_broadcast_parameters_are_a_batch(qml):
     def circuit(x, w):
         qml.AngleEmbedding(x, wires=range(2))

@@ -24,6 +24,7 @@ def circuit(qml):
 W = jnp.array([[0.3, 0.7, -0.2], [1.1, -0.4, 0.6]])
 
 
+@pytest.mark.slow
 def test_equal_keys_give_equal_samples(circuit):
     f = quantum.expectation(circuit, shots=50)
     key = jax.random.key(3)
@@ -58,11 +59,13 @@ def test_gradients_are_unbiased_with_the_variance_of_theory(circuit, allocation)
     assert draws.var(0).sum() == pytest.approx(float(noise.gradient.sum()), rel=0.05)
 
 
+@pytest.mark.slow
 def test_optimal_allocation_has_the_least_variance(circuit):
     noise = {a: float(quantum.shot_noise(circuit, 100, allocation=a)(W).value) for a in ("uniform", "optimal")}
     assert noise["optimal"] < 0.98 * noise["uniform"]
 
 
+@pytest.mark.slow
 def test_probabilities_and_matrices_are_sampled(qml):
     matrix = np.array([[1, 1j], [-1j, 0.5]])
 
