@@ -72,7 +72,7 @@ class DeepConfig:
 
 
 @chainlab.experiment
-def deep(config: DeepConfig) -> chainlab.Task:
+def deep(config: DeepConfig) -> "chainlab.Task":
     """Train a chain of thousands of layers."""
     import jax
     import jax.numpy as jnp

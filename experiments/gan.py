@@ -134,7 +134,7 @@ class GanConfig:
 
 
 @chainlab.experiment
-def gan(config: GanConfig) -> chainlab.Task:
+def gan(config: GanConfig) -> "chainlab.Task":
     """Train a generator against a critic."""
     import jax
 
@@ -167,14 +167,14 @@ def gan(config: GanConfig) -> chainlab.Task:
     def evaluate(state: Any, split: Any) -> Any:
         return evaluation(lambda y, count: make(state, sample(jax.random.key(1), count), y), split)
 
-    def subjects(state: Any) -> dict[str, chainlab.Subject]:
+    def subjects(state: Any) -> "dict[str, chainlab.Subject]":
         rules, (g, d) = game(state.step), state.players
         return {
             "discriminator": chainlab.Subject(lambda p, batch, key: rules.discriminator_loss(p, g, batch, key), d),
             "generator": chainlab.Subject(lambda p, batch, key: rules.generator_loss(p, d, batch, key), g),
         }
 
-    def panels(state: Any, folder: Any) -> list[chainlab.Panel]:
+    def panels(state: Any, folder: Any) -> "list[chainlab.Panel]":
         drawn = gan.sample_panels(problem, lambda z, y: make(state, z, y), sample)
         if problem.mixture is not None:
             batch = problem.data.batch(jax.random.key(6), 0)

@@ -41,7 +41,7 @@ class MlpConfig:
 
 
 @chainlab.experiment
-def mlp(config: MlpConfig) -> chainlab.Task:
+def mlp(config: MlpConfig) -> "chainlab.Task":
     """Train a multilayer perceptron."""
     import jax.numpy as jnp
     import optax
@@ -75,7 +75,7 @@ def mlp(config: MlpConfig) -> chainlab.Task:
     )
 
 
-def _per_class(dataset: "Dataset", model: Any, params: Any) -> chainlab.Panel:
+def _per_class(dataset: "Dataset", model: Any, params: Any) -> "chainlab.Panel":
     """Precision, recall and support of every class on the test set."""
     import jax.numpy as jnp
     import numpy as np

@@ -32,7 +32,7 @@ class PhaseDiagramConfig:
 
 
 @chainlab.experiment
-def phase_diagram(config: PhaseDiagramConfig) -> chainlab.Task:
+def phase_diagram(config: PhaseDiagramConfig) -> "chainlab.Task":
     """Train a grid of nets over weight scale and depth; report how deep each scale trains beside its depth scale."""
     import jax
     import jax.numpy as jnp
@@ -87,7 +87,7 @@ def phase_diagram(config: PhaseDiagramConfig) -> chainlab.Task:
         scales = jnp.asarray([min(found.correlation_scale, 1e9) for found in theory])
         return {"accuracy": jnp.mean(table), "rank_correlation": _spearman(jnp.mean(table, axis=1), scales)}
 
-    def panels(state: Any, folder: Any) -> list[chainlab.Panel]:
+    def panels(state: Any, folder: Any) -> "list[chainlab.Panel]":
         del folder
         import numpy as np
 

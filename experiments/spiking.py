@@ -141,7 +141,7 @@ class SpikingConfig:
 
 
 @chainlab.experiment
-def spiking(config: SpikingConfig) -> chainlab.Task:
+def spiking(config: SpikingConfig) -> "chainlab.Task":
     """Train a spiking network."""
     import jax
     import jax.numpy as jnp
@@ -261,7 +261,7 @@ def _on_matrices(config: OptimizerConfig) -> OptimizerConfig:
     return config.model_copy(update={"mask": lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params)})
 
 
-def _subjects(objective: "sp.Objective", params: Any) -> dict[str, chainlab.Subject]:
+def _subjects(objective: "sp.Objective", params: Any) -> "dict[str, chainlab.Subject]":
     """The whole objective, and the spike itself beside the relaxation whose derivative it declares."""
     import jax.numpy as jnp
 
@@ -278,7 +278,9 @@ def _subjects(objective: "sp.Objective", params: Any) -> dict[str, chainlab.Subj
     return subjects
 
 
-def _panels(config: SpikingConfig, objective: "sp.Objective", params: Any, dataset: "Dataset") -> list[chainlab.Panel]:
+def _panels(
+    config: SpikingConfig, objective: "sp.Objective", params: Any, dataset: "Dataset"
+) -> "list[chainlab.Panel]":
     """Raster, membranes, rates, the gradient audit, and classical classifiers where they are asked for."""
     import jax
 

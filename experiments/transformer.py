@@ -45,7 +45,7 @@ class TransformerConfig:
 
 
 @chainlab.experiment
-def transformer(config: TransformerConfig) -> chainlab.Task:
+def transformer(config: TransformerConfig) -> "chainlab.Task":
     """Train a language model."""
     from chainlab import autodiff, lab, nn
     from chainlab.transformer import evaluate_next_token, language_model, next_token, optimizer
@@ -109,7 +109,7 @@ def _label_accuracy(model: Any, params: Any, split: Any) -> dict[str, Any]:
     return {"accuracy": jnp.mean(jax.lax.map(correct, split))}
 
 
-def _panels(model: Any, objective: Any, source: Source, params: Any) -> list[chainlab.Panel]:
+def _panels(model: Any, objective: Any, source: Source, params: Any) -> "list[chainlab.Panel]":
     """Attention maps of one sequence, the gradient that reaches each layer, and a sample of generated text."""
     import jax
     import jax.numpy as jnp

@@ -53,7 +53,7 @@ def clip(tree: PyTree, norm: float) -> PyTree:
         >>> clip(jnp.array([3.0, 4.0]), 1.0).round(3).tolist()
         [0.6000000238418579, 0.800000011920929]
     """
-    length = optax.global_norm(tree)
+    length = optax.tree.norm(tree)
     scale = jnp.minimum(1.0, norm / jnp.maximum(length, jnp.finfo(length.dtype).tiny))
     return jax.tree.map(lambda leaf: leaf * scale.astype(leaf.dtype), tree)
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from chainlab.errors import UsageError
 from chainlab.federated.algorithms import Algorithm, Update
@@ -33,7 +33,7 @@ class ServerState:
     optimizer: optax.OptState
     shared: PyTree
     memory: PyTree
-    round: 'Int[Array, ""]'  # quoted for the reason given in `Batches`
+    round: PyTree
 
 
 def start(algorithm: Algorithm, optimizer: optax.GradientTransformation, params: Params, clients: int) -> ServerState:
@@ -144,7 +144,7 @@ def _contribution(
         return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), tree, instead)
 
     message = guard(answer.message, jax.tree.map(jnp.zeros_like, answer.message))
-    norm = optax.global_norm(message["delta"]).astype(jnp.float32)
+    norm = optax.tree.norm(message["delta"]).astype(jnp.float32)
     if privacy:
         message = clip(message, privacy.clip)
     weight = guard(jnp.ones_like(answer.weight) if privacy else answer.weight, jnp.zeros_like(answer.weight))
@@ -157,7 +157,7 @@ def _contribution(
         "empty": (~full).astype(jnp.float32),
         "nonfinite": (full & ~finite).astype(jnp.float32),
         "moved": (norm > 0).astype(jnp.float32),
-        "direction": _divide(message["delta"], optax.global_norm(message["delta"]).astype(jnp.float32)),
+        "direction": _divide(message["delta"], optax.tree.norm(message["delta"]).astype(jnp.float32)),
     }
     return summed, {"memory": guard(answer.memory, memory), "loss": loss, "accepted": accepted.astype(jnp.int32)}
 
@@ -182,7 +182,7 @@ def _metrics(sums: PyTree, rows: PyTree, cohort: Cohort, sent: PyTree) -> Metric
     # The mean cosine over pairs of unit vectors: |sum u|^2 = m + 2 * (sum over pairs), so no update is stored.
     moved = sums["moved"]
     pairs = moved * (moved - 1)
-    cosine = (jnp.square(optax.global_norm(sums["direction"]).astype(jnp.float32)) - moved) / jnp.maximum(pairs, 1)
+    cosine = (jnp.square(optax.tree.norm(sums["direction"]).astype(jnp.float32)) - moved) / jnp.maximum(pairs, 1)
     losses = jnp.where(rows["accepted"] > 0, rows["loss"], jnp.nan)
     answered = jnp.sum(cohort.active, dtype=jnp.float32)
     return {

@@ -70,9 +70,7 @@ def seeds(rounds: int) -> list[Row]:
             for count in times:
                 began = time.perf_counter()
                 command = ["run", "mlp/digits", "--seeds", str(count), "--out", folder, "-q"]
-                subprocess.run(
-                    [sys.executable, "-m", "chainlab.cli.main", *command], check=True, stdout=subprocess.DEVNULL
-                )
+                subprocess.run([sys.executable, "-m", "chainlab", *command], check=True, stdout=subprocess.DEVNULL)
                 times[count].append(time.perf_counter() - began)
     paired = [eight / one for one, eight in zip(times[1], times[8], strict=True)]
     label = "wall time of `chainlab run mlp/digits --seeds 8` over `--seeds 1`"
@@ -100,7 +98,7 @@ def python_calls(rounds: int) -> list[Row]:
 
 def help_cost(rounds: int) -> list[Row]:
     """Wall time of `chainlab --help` against a bare interpreter."""
-    commands = {"help": ["-m", "chainlab.cli.main", "--help"], "bare": ["-c", "pass"]}
+    commands = {"help": ["-m", "chainlab", "--help"], "bare": ["-c", "pass"]}
     times: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(max(9, rounds)):
         for name, command in commands.items():
