@@ -14,13 +14,9 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
-@pytest.fixture(autouse=True)
-def _quick_compiles(request):
-    """Compile fast tests without XLA's costly passes; slow ones, and modules with `optimized = True`, with them."""
-    slow = request.node.get_closest_marker("slow") or getattr(request.module, "optimized", False)
-    jax.config.update("jax_disable_most_optimizations", not slow)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def pytest_configure(config):
+    """Compile without XLA's costly passes where only the fast tests run: compiling is most of their time."""
+    jax.config.update("jax_disable_most_optimizations", "not slow" in (config.option.markexpr or ""))
 
 
 @pytest.fixture

@@ -58,6 +58,7 @@ def test_eager_is_jitted(name):
     np.testing.assert_allclose(model.apply(params, tokens), logits, atol=2e-5)
 
 
+@pytest.mark.slow
 @every
 def test_the_output_has_no_derivative_by_later_inputs(name):
     """Causality: d logits[t] / d inputs[s] is exactly zero for s > t, and not for s = t."""

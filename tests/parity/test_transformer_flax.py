@@ -47,6 +47,7 @@ def flax_weights(params):
     return {"attention": {**heads, "out": out}, **norms, **dense}
 
 
+@pytest.mark.slow
 def test_linen_block_with_the_same_weights_gives_the_same_values_and_gradients():
     made, params, x = ours()
 
@@ -61,6 +62,7 @@ def test_linen_block_with_the_same_weights_gives_the_same_values_and_gradients()
     jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, atol=5e-6), *gradients)
 
 
+@pytest.mark.slow
 def test_nnx_attention_with_the_same_weights_gives_the_same_values():
     nnx = pytest.importorskip("flax.nnx")
     from chainlab.transformer.mixer import softmax_mixer

@@ -39,6 +39,7 @@ def test_laws_of_connections(connection, key):
         np.testing.assert_allclose(layer.apply(one, x), x + added, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "connection"),
     [("convolution", "rezero"), ("convolution", "plain"), ("transformer", "deepnorm"), ("transformer", "fixup")],

@@ -45,6 +45,7 @@ def test_flip_puts_linear_classifiers_at_chance():
     np.testing.assert_array_equal(y[:half], y[half:])
 
 
+@pytest.mark.slow
 def test_only_scalars_of_the_chain_move_at_the_scale_rate():
     chain = ChainConfig(depth=3, width=8, connection="skipinit")
     optimizer = OptimizerConfig(name="sgd", learning_rate=1e-2)

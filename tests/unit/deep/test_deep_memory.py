@@ -58,6 +58,7 @@ def test_the_chain_is_a_loop_over_its_layers():
     np.testing.assert_allclose(deep.deep(layer, params, x), h, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_reversible_gradient_is_that_of_the_stored_streams(x64):
     params, x = setup(50, jnp.float64)
     pair = (x, 2 * x)

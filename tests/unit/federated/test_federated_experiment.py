@@ -23,6 +23,7 @@ def run(config, steps):
     return task, state, metrics
 
 
+@pytest.mark.slow
 def test_a_skewed_federation_learns_and_draws_its_partition(tmp_path):
     partition = PartitionConfig(kind="dirichlet", clients=20, alpha=0.5, feature_shift=0.1)
     config = FederatedConfig(partition=partition, hidden=(16,), sampling=SamplingConfig(size=10, dropout=0.2))
@@ -36,6 +37,7 @@ def test_a_skewed_federation_learns_and_draws_its_partition(tmp_path):
     panel.figure.savefig(tmp_path / "partition.png")
 
 
+@pytest.mark.slow
 def test_the_budget_is_in_every_round_and_stops_the_run():
     pytest.importorskip("dp_accounting")
     config = FederatedConfig(

@@ -22,6 +22,7 @@ def run(task, record, until=None, seeds=(0,)):
     return (record.folder / "layers.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_layers_are_recorded_and_resume_exactly(task, tmp_path):
     whole = Record(create_folder(tmp_path, "whole", "0" * 8))
     text = run(task, whole)

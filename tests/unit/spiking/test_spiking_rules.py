@@ -71,6 +71,7 @@ SLOW = {"recurrent", "carried", "izhikevich", "adaptive", "delayed", "deep", "li
 networks = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NETWORKS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", networks)
 def test_backpropagation_equals_the_oracle(name, x64):
     objective, params, batch = problem(NETWORKS[name]())

@@ -21,6 +21,7 @@ def params_of(mixture):
     return jax.tree.map(lambda x: 20 * x, mixture.init(jax.random.key(0)))
 
 
+@pytest.mark.slow
 def test_the_output_is_the_weighted_sum_of_the_chosen_experts():
     mixture = layer(active=2)
     params = params_of(mixture)

@@ -35,6 +35,7 @@ def test_the_likeliest_continuation_is_that_without_a_cache():
     assert got == uncached(model, params, prompt, 5)
 
 
+@pytest.mark.slow
 def test_generation_goes_on_past_the_context_and_repeats_with_its_key():
     model, params = made()
     runs = [

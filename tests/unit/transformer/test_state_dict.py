@@ -78,6 +78,7 @@ def test_what_does_not_fit_is_named(params, tmp_path):
         save_state_dict(tmp_path / "there.safetensors", {"a": np.zeros(1, np.float32)})
 
 
+@pytest.mark.slow
 def test_gpt2s_tanh_gelu_is_chosen_by_the_caller(params):
     tensors = export_state_dict(params, SHAPE)
     tokens = jnp.arange(6)[None]

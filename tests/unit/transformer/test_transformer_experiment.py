@@ -119,6 +119,7 @@ def test_byte_pairs_are_learned_and_reversible(tmp_path):
     assert 256 < len(text.vocabulary) <= 300
 
 
+@pytest.mark.slow
 def test_digits_are_grey_levels_then_a_label():
     data = digit_sequences(5)
     batch = data.batch(jax.random.key(0), 0)
