@@ -166,7 +166,13 @@ def test_optimizers_in_optimizers():
 
 def test_scheduled_weight_decay():
     ours = build(OptimizerConfig(name="add_decayed_weights", weight_decay={"name": "constant_schedule", "value": 0.1}))
-    assert_same(ours, optax.add_decayed_weights(optax.schedules.constant_schedule(0.1)))
+    theirs = optax.add_decayed_weights(optax.schedules.constant_schedule(0.1))
+    with jax.numpy_dtype_promotion("standard"):
+        updates = [each.update(GRADIENTS, each.init(PARAMS), PARAMS)[0] for each in (ours, theirs)]
+    jax.tree.map(np.testing.assert_array_equal, *updates)
+    jax.tree.map(
+        lambda got, g, p: np.testing.assert_allclose(got, g + 0.1 * p, rtol=1e-6), updates[0], GRADIENTS, PARAMS
+    )
 
 
 @pytest.mark.parametrize(
