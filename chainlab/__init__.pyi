@@ -1,14 +1,12 @@
 from . import autodiff as autodiff
 from . import data as data
 from . import deep as deep
-from . import driving as driving
 from . import federated as federated
 from . import gan as gan
 from . import interop as interop
 from . import lab as lab
 from . import nn as nn
 from . import optim as optim
-from . import parallel as parallel
 from . import quantum as quantum
 from . import spiking as spiking
 from . import transformer as transformer

@@ -25,9 +25,6 @@ VERBS = {
     },
     "Models": {
         "generate": "Generate text from a trained transformer.",
-        "drive": "Drive with a trained planner.",
-        "federated": "Run a federation across processes.",
-        "plan": "Plan the memory and devices of a config.",
     },
     "Configs and machine": {
         "new": "Start an experiment of your own: a module and a config that run at once.",
