@@ -74,6 +74,14 @@ def federated(config: FederatedConfig) -> "chainlab.Task":
         state, metrics = advance(state, cohort, key)
         return state, {**metrics, **spent}
 
+    def subjects(state: Any) -> "dict[str, chainlab.Subject]":
+        """The objective of a client, on the first batch of the cohort's first client."""
+
+        def first(params: Any, cohort: Any, key: Any) -> tuple[Any, dict[str, Any]]:
+            return objective(params, cohort.clients.of(cohort.ids[0]).at(jnp.int32(0)), key)
+
+        return {"client": chainlab.Subject(first, state.params)}
+
     sampling = config.sampling
     everyone = clients.number if sampling.rate is None else None
     return chainlab.Task(
@@ -88,6 +96,7 @@ def federated(config: FederatedConfig) -> "chainlab.Task":
             splits={name: ready(split) for name, split in dataset.splits.items()},
             origin=dataset.origin,
         ),
+        subjects=subjects,
         panels=lambda state, folder: [_partition(parts, train["y"], len(dataset.classes))],
     )
 

@@ -101,8 +101,14 @@ def phase_diagram(config: PhaseDiagramConfig) -> "chainlab.Task":
         note = "Test accuracy. The line is six times the depth scale of the correlation between inputs."
         return [chainlab.Panel("Which depths train", _figure(config, theory, table), rows, note)]
 
+    def subjects(state: Any) -> "dict[str, chainlab.Subject]":
+        """The shallowest net at the smallest weight scale; the others differ by numbers only."""
+        depth, cell = next(iter(state.items()))
+        net = jax.tree.map(lambda leaf: leaf[0], cell.params)
+        return {"objective": chainlab.Subject(lambda p, batch, key: (loss(p, int(depth), batch)[0], {}), net)}
+
     batches = data.in_memory(dict(dataset.train), config.batch_size, splits=dataset.splits, origin=dataset.origin)
-    return lab.Task(init, step, evaluate, batches, panels=panels)
+    return lab.Task(init, step, evaluate, batches, subjects, panels)
 
 
 def _spearman(a: Any, b: Any) -> Any:

@@ -267,15 +267,18 @@ def _subjects(objective: "sp.Objective", params: Any) -> "dict[str, chainlab.Sub
 
     spikes = [layer.about["cell"].membrane.surrogate for layer in objective.network.layers.values()
               if "cell" in getattr(layer, "about", {})]  # fmt: skip
-    subjects = {"objective": chainlab.Subject(objective, params)}
-    if spikes:
-        subjects["spike"] = chainlab.Subject(
+    if not spikes:
+        return {"objective": chainlab.Subject(objective, params)}
+    why = "it goes through spikes, whose derivative is that of a relaxation (see the subject `spike`)"
+    return {
+        "objective": chainlab.Subject(objective, params, why=why),
+        "spike": chainlab.Subject(
             lambda x, batch, key: (jnp.sum(spikes[0](x)), {}),
             jnp.linspace(-0.51, 0.52, 12),
             lambda x, batch, key: (jnp.sum(spikes[0].relaxation(x)), {}),
             "a spike is a step; the derivative is that of its relaxation",
-        )
-    return subjects
+        ),
+    }
 
 
 def _panels(

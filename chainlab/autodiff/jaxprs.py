@@ -1,6 +1,6 @@
 """What is needed to walk a jaxpr on every supported JAX."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
@@ -10,19 +10,18 @@ REMATERIALISED = frozenset({"remat2", "checkpoint", "remat"})
 CUSTOM = frozenset({"custom_jvp_call", "custom_vjp_call"})
 
 
-def scan_layout(eqn: JaxprEqn) -> tuple[int, int]:
+def scan_layout(parameters: Mapping[str, Any]) -> tuple[int, int]:
     """Numbers of constants and of carried values of a scan.
 
     Args:
-        eqn: A scan equation.
+        parameters: Of the scan's equation.
 
     Returns:
         The two numbers.
     """
-    params = eqn.params
-    if "num_carry" in params:
-        return params["num_consts"], params["num_carry"]
-    constants, carry, _ = params["ft_in"].unpack()  # from JAX 0.11 on
+    if "num_carry" in parameters:
+        return parameters["num_consts"], parameters["num_carry"]
+    constants, carry, _ = parameters["ft_in"].unpack()  # from JAX 0.11 on
     return len(list(constants.vals)), len(list(carry.vals))
 
 

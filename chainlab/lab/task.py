@@ -16,7 +16,8 @@ class Subject(NamedTuple):
         objective: What is differentiated.
         params: The point at which it is.
         reference: A smooth objective whose derivative this one declares (a surrogate's relaxation), if any.
-        why: Why the derivative is not that of the objective itself, where `reference` is given.
+        why: Why the derivative is not that of the objective itself: beside a `reference`, or alone where a
+            surrogate inside the objective has no reference for the whole.
     """
 
     objective: Objective

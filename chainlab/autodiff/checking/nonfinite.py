@@ -11,6 +11,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
 from chainlab.autodiff.checking.promote import equations, inner
+from chainlab.autodiff.jaxprs import scan_layout
 
 _HERE = str(Path(__file__).parent)
 _JAX = str(Path(jax.__file__).parent)
@@ -128,9 +129,8 @@ def _inside(equation: Any, arguments: list[Any]) -> Any | None:
         branch = params["branches"][int(arguments[0])]
         return _descend(branch.jaxpr, branch.consts, arguments[1:])
     if equation.primitive.name == "scan":
-        constants, carry, sliced = np.split(
-            np.arange(len(arguments)), [params["num_consts"], params["num_consts"] + params["num_carry"]]
-        )
+        first, carries = scan_layout(params)
+        constants, carry, sliced = np.split(np.arange(len(arguments)), [first, first + carries])
         state = [arguments[i] for i in carry]
         body = params["jaxpr"]
         step = jax.jit(jaxpr_as_fun(body))
@@ -139,7 +139,7 @@ def _inside(equation: Any, arguments: list[Any]) -> Any | None:
             outputs = step(*inputs)
             if not all(map(finite, outputs)):
                 return _descend(body.jaxpr, body.consts, inputs)
-            state = outputs[: params["num_carry"]]
+            state = outputs[:carries]
     if equation.primitive.name == "while":
         conditions, body = params["cond_jaxpr"], params["body_jaxpr"]
         first, second = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]

@@ -47,7 +47,6 @@ class FirstOrder:
         narrowest = max(literal_spacing(measured), literal_spacing(derivative.program))
         self.rtol = max(rtol, 2 * narrowest)
         self.lines = Lines(measured, arguments, 2 * LEVELS, lambda outputs: outputs[0])
-        self.own = measured is function
         self.spacing = max(_EPS, residual_spacing(measured))
         self.working_spacing = spacing(derivative.program)
         self.findings: list[Finding] = []
@@ -56,7 +55,7 @@ class FirstOrder:
         self.differenced = 0
         self.axes = expanded_axes(function)
 
-    def _search(self, point: np.ndarray, got: np.ndarray, value: float, blur: np.ndarray | None) -> Search:
+    def _search(self, point: np.ndarray, got: np.ndarray, blur: np.ndarray | None) -> Search:
         floor = np.zeros_like(got)
         for leaf in self.arguments.leaves:
             part = np.abs(got[leaf.start : leaf.stop])
@@ -77,7 +76,6 @@ class FirstOrder:
             floor,
             spacing=self.spacing,
             rtol=self.rtol,
-            centre=value if self.own else None,
         )
 
     def at_point(self, value: float, got: np.ndarray, working: np.ndarray) -> None:
@@ -91,7 +89,7 @@ class FirstOrder:
         if not np.isfinite(value):
             return
         blur = np.abs(working - got)
-        search = self._search(self.arguments.vector, got, value, blur)
+        search = self._search(self.arguments.vector, got, blur)
         if not np.isfinite(search.centre):
             self.notes.append("the function that is differenced is not finite here, so that nothing was compared")
             return
@@ -124,7 +122,9 @@ class FirstOrder:
             value, got = self.derivative.exact(moved)
             if not (np.isfinite(value) and np.all(np.isfinite(got))):
                 continue
-            search = self._search(moved, got, value, None)
+            # Rounding of the gradient in float64, which a point next to this one shows.
+            noise = np.abs(self.derivative.exact(np.nextafter(moved, np.inf))[1] - got) * self.working_spacing / _EPS
+            search = self._search(moved, got, noise)
             if np.isfinite(search.centre):
                 where = f" Not at the arguments but near them (the arguments times about {factor:g})."
                 self._report(search, search.run(), where)
@@ -250,7 +250,7 @@ class FirstOrder:
     ) -> dict[int, tuple[float, bool]]:
         """Differences where the gradient is not finite: slope, and whether it exists; inside `float64()`."""
         bad = np.flatnonzero(~np.isfinite(working))[:512]
-        search = self._search(self.arguments.vector, np.where(np.isfinite(got), got, 0.0), value, None)
+        search = self._search(self.arguments.vector, np.where(np.isfinite(got), got, 0.0), None)
         if not np.isfinite(search.centre):
             return {}
         found = search.coordinates(bad.tolist())

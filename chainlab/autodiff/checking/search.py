@@ -50,16 +50,14 @@ class Search:
         *,
         spacing: float,
         rtol: float,
-        centre: float | None,
     ) -> None:
         self.lines, self.arguments = lines, arguments
         self.point, self.got, self.floor = point, got, floor
         self.scales = arguments.scales()
         self.spacing, self.rtol = spacing, rtol
         self.random = np.random.default_rng(0)
-        if centre is None:
-            centre = float(lines(point, self.scales, [(0, 1)], np.zeros(1))[0, 0])
-        self.centre = centre
+        # By the program of the samples: another one rounds otherwise, and a flat function would seem to move.
+        self.centre = float(lines(point, self.scales, [(0, 1)], np.zeros(1))[0, 0])
 
     def _measure(self, ranges: Sequence[tuple[int, int]], base: np.ndarray, levels: Sequence[int], stretch: float):
         steps = stretch * RATIO ** -np.asarray(levels, float)

@@ -58,7 +58,7 @@ def _inside(jaxpr: Jaxpr, flags: Sequence[bool], rule: Rule, through_carry: bool
 def scan_inputs(eqn: JaxprEqn, flags: Sequence[bool], rule: Rule, *, through_carry: bool = True) -> list[bool]:
     """Which inputs of a scan's body have the property, in any iteration."""
     body, _ = body_of(eqn)
-    constants, carry = scan_layout(eqn)
+    constants, carry = scan_layout(eqn.params)
     flags = list(flags)
     if not through_carry:
         flags[constants : constants + carry] = [False] * carry
@@ -113,7 +113,7 @@ def _live_inputs(jaxpr: Jaxpr, flags: Sequence[bool]) -> list[bool]:
 def scan_outputs(eqn: JaxprEqn, flags: Sequence[bool]) -> list[bool]:
     """Which outputs of a scan's body are differentiated, in any iteration."""
     body, _ = body_of(eqn)
-    constants, carry = scan_layout(eqn)
+    constants, carry = scan_layout(eqn.params)
     flags = list(flags)
     while True:
         inputs = _live_inputs(body, flags)

@@ -105,7 +105,7 @@ def _scan(
     eqn: JaxprEqn, inputs: Sequence[Any], probes: Mapping[str, Array], place: str, sites: Mapping[str, Site]
 ) -> tuple[list[Any], Statistics]:
     body, constants = body_of(eqn)
-    fixed, carried = scan_layout(eqn)
+    fixed, carried = scan_layout(eqn.params)
 
     def step(carry: list[Any], slices: tuple[list[Any], dict[str, Array]]):
         values, probe = slices

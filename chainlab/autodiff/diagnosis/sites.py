@@ -141,7 +141,7 @@ def _walk(jaxpr: Jaxpr, flags: _Flags, prefix: str, scope: str, covered: dict[st
 
 def _scan(eqn: JaxprEqn, flags: _Flags, place: str, name: str, covered: dict[str, Site]) -> list[Site | Loop]:
     body, _ = body_of(eqn)
-    _, carry = scan_layout(eqn)
+    _, carry = scan_layout(eqn.params)
     inner = _Flags(
         scan_inputs(eqn, flags.depends, depends),
         scan_outputs(eqn, flags.influences),
@@ -181,7 +181,7 @@ def _maker(jaxpr: Jaxpr, prefix: str, var: Var) -> str | None:
         if var in eqn.outvars:
             number = eqn.outvars.index(var)
             called = eqn.primitive.name in INLINED or eqn.primitive.name in REMATERIALISED
-            if called or (eqn.primitive.name == "scan" and number < scan_layout(eqn)[1]):
+            if called or (eqn.primitive.name == "scan" and number < scan_layout(eqn.params)[1]):
                 inner = body_of(eqn)[0]
                 out = inner.outvars[number]
                 return None if isinstance(out, Literal) else _maker(inner, f"{prefix}{index}/", out)

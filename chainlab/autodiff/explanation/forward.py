@@ -20,11 +20,11 @@ from chainlab.autodiff.explanation.program import (
     is_differentiable,
     is_literal,
     program,
-    scan_sizes,
 )
 from chainlab.autodiff.explanation.pullback import DERIVATIVE_ERRORS, explain_failure
 from chainlab.autodiff.explanation.record import add_outputs, record
 from chainlab.autodiff.explanation.tape import Operand, Tape
+from chainlab.autodiff.jaxprs import scan_layout
 
 
 def walk(tape: Tape, opened: Program, arguments: Sequence[Operand], scope: tuple[str, ...]) -> list[Operand]:
@@ -72,7 +72,7 @@ def evaluate(tape: Tape, equation: Any, operands: list[Operand], scope: tuple[st
 def _unroll_scan(tape: Tape, equation: Any, operands: list[Operand], scope: tuple[str, ...]) -> list[Operand]:
     parameters = equation.params
     body, length = program(parameters["jaxpr"]), parameters["length"]
-    n_consts, n_carry = scan_sizes(parameters)
+    n_consts, n_carry = scan_layout(parameters)
     consts, carry = operands[:n_consts], operands[n_consts : n_consts + n_carry]
     scanned = operands[n_consts + n_carry :]
     scope = (*scope, tape.unique(scope, "scan"))

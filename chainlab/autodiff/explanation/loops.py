@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from chainlab.autodiff.explanation.program import Program, evaluate, is_differentiable, program, scan_sizes
+from chainlab.autodiff.explanation.program import Program, evaluate, is_differentiable, program
+from chainlab.autodiff.jaxprs import scan_layout
 
 
 class Loop(NamedTuple):
@@ -29,7 +30,7 @@ class Loop(NamedTuple):
 def from_scan(equation: Any) -> Loop:
     """The loop of a scan equation."""
     parameters = equation.params
-    n_consts, n_carry = scan_sizes(parameters)
+    n_consts, n_carry = scan_layout(parameters)
     return Loop(program(parameters["jaxpr"]), n_consts, n_carry, parameters["length"], parameters["reverse"])
 
 

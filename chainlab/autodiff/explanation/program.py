@@ -1,4 +1,4 @@
-"""The one place that reads JAX's program representation, whose form differs between releases."""
+"""Programs opened, executed equation by equation, and named."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend import core
 from jax.extend.source_info_util import summarize
+
+from chainlab.autodiff.jaxprs import opened
 
 INLINED = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "remat2": "jaxpr"}
 """Calls that are walked into, by the parameter that holds their program."""
@@ -25,16 +27,8 @@ class Program(NamedTuple):
 
 
 def program(closed: Any) -> Program:
-    """Open a `ClosedJaxpr` (JAX 0.10) or a `Jaxpr` that holds its constants (JAX 0.12)."""
-    return Program(getattr(closed, "jaxpr", closed), tuple(getattr(closed, "consts", ())))
-
-
-def scan_sizes(parameters: dict[str, Any]) -> tuple[int, int]:
-    """Number of constants and carries of a scan."""
-    if "ft_in" in parameters:  # JAX >= 0.12
-        consts, carry, _ = parameters["ft_in"].unpack()
-        return len(consts), len(carry)
-    return parameters["num_consts"], parameters["num_carry"]
+    """The program and its constants, whichever of JAX's forms it has."""
+    return Program(*opened(closed))
 
 
 def bind(equation: Any, arguments: Sequence[Any]) -> list[Any]:
@@ -73,17 +67,17 @@ def is_differentiable(dtype: Any) -> bool:
     return jax.numpy.issubdtype(dtype, jax.numpy.inexact)
 
 
-def evaluate(opened: Program, arguments: Sequence[Any], step: Callable[..., list[Any]] = bind) -> list[Any]:
+def evaluate(program: Program, arguments: Sequence[Any], step: Callable[..., list[Any]] = bind) -> list[Any]:
     """Run a program equation by equation."""
-    environment: dict[Any, Any] = dict(zip(opened.jaxpr.constvars, opened.consts, strict=True))
-    environment.update(zip(opened.jaxpr.invars, arguments, strict=True))
+    environment: dict[Any, Any] = dict(zip(program.jaxpr.constvars, program.consts, strict=True))
+    environment.update(zip(program.jaxpr.invars, arguments, strict=True))
 
     def read(atom: Any) -> Any:
         return atom.val if is_literal(atom) else environment[atom]
 
-    for equation in opened.jaxpr.eqns:
+    for equation in program.jaxpr.eqns:
         environment.update(zip(equation.outvars, step(equation, [read(a) for a in equation.invars]), strict=True))
-    return [read(atom) for atom in opened.jaxpr.outvars]
+    return [read(atom) for atom in program.jaxpr.outvars]
 
 
 def forward_only(equation: Any, arguments: Sequence[Any]) -> list[Any]:
