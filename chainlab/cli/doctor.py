@@ -33,7 +33,7 @@ def command(as_json: bool) -> None:
 
 def _examine() -> dict[str, dict[str, Any]]:
     import chainlab
-    from chainlab.lab.compilation import cache_folder
+    from chainlab.lab.cache import cache_folder
     from chainlab.lab.config.locate import folder, names
     from chainlab.lab.record import provenance
 

@@ -41,7 +41,7 @@ def command(
     """
     from chainlab.cli.training import document_of, dry
 
-    document = document_of(config, overrides, seed, seeds, device)
+    document = document_of(config, overrides, seed, seeds, device, tuned=not dry_run)
     if dry_run:
         dry(document, as_json=as_json)
         return 0

@@ -1,5 +1,6 @@
 """What the verbs that train share: seeds, device, output, and the table at the end."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -71,13 +72,25 @@ def choose_device(device: str | None) -> None:
 
 
 def document_of(
-    config: str, overrides: Sequence[str], seed: int | None, seeds: int | None, device: str | None
+    config: str,
+    overrides: Sequence[str],
+    seed: int | None,
+    seeds: int | None,
+    device: str | None,
+    *,
+    tuned: bool = False,
 ) -> "Document":
-    """The config of a training verb, with its options applied; the config is checked before JAX starts a device."""
+    """The config of a training verb, with its options applied; the config is checked before JAX starts a device.
+
+    With `tuned`, the process starts again under the settings that `chainlab tune` found to pay.
+    """
+    from chainlab.lab import tuning
     from chainlab.lab.config import load
 
     flags = [f"seed={seed}"] * (seed is not None) + [f"seeds={seeds}"] * (seeds is not None)
     document = load(config, [*overrides, *flags])
+    if tuned and Path(sys.argv[0]).stem in ("chainlab", "__main__"):  # not from another program's process
+        tuning.apply(document, sys.argv[1:])
     choose_device(device)
     return document
 

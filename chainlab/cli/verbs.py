@@ -31,6 +31,7 @@ VERBS = {
         "validate": "Check a config without running it.",
         "config": "Print an experiment's config with every default and its meaning.",
         "schema": "Print the JSON Schema of configs, for editors.",
+        "tune": "Time the allocator's settings on a config's steps; `run` then uses what pays.",
         "doctor": "Show versions, devices, caches and where data is read from.",
         "completion": "Print the script that completes commands in a shell.",
     },

@@ -1,20 +1,13 @@
 """The persistent compile cache, and what compiling cost."""
 
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
 import jax.monitoring
 
-
-def cache_folder() -> Path:
-    """Where compiled programs are kept: `$CHAINLAB_CACHE`, else the user's cache folder."""
-    named = os.environ.get("CHAINLAB_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(named) if named else Path(base) / "chainlab" / "xla"
+from chainlab.lab.cache import cache_folder
 
 
 def use_cache() -> None:

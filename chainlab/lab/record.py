@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from chainlab.errors import ChainlabError, UsageError
-from chainlab.lab import checkpoint
+from chainlab.lab import checkpoint, tuning
 
 _LIBRARIES = ("chainlab", "jax", "jaxlib", "numpy", "optax", "flax", "pennylane", "scikit-learn")
 
@@ -70,6 +70,7 @@ def provenance() -> dict[str, Any]:
         "devices": [device.device_kind for device in jax.devices()],
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "settings": os.environ.get(tuning.ACTIVE, "default"),
         "git": None if status is None else {"commit": _git("rev-parse", "HEAD"), "dirty": bool(status)},
     }
 

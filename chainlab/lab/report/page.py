@@ -176,6 +176,7 @@ def provenance(run: RunFolder) -> Iterable[tuple[str, str]]:
         ("platform", "Platform"),
         ("cores", "Cores"),
         ("xla_flags", "XLA flags"),
+        ("settings", "Settings outside the program"),
         ("cache_hits", "Compile cache hits"),
     ):
         if summary.get(key) not in (None, ""):
