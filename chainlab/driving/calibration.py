@@ -70,7 +70,8 @@ def refine_extrinsics(
     def step(carry: tuple[Array, optax.OptState], _: None) -> tuple[tuple[Array, optax.OptState], Array]:
         twist, state = carry
         value, gradient = jax.value_and_grad(lambda twist: loss(refined(twist)))(twist)
-        updates, state = optimizer.update(gradient, state, twist)
+        with jax.numpy_dtype_promotion("standard"):  # optax counts in integers
+            updates, state = optimizer.update(gradient, state, twist)
         return (jnp.asarray(optax.apply_updates(twist, updates)), state), value
 
     start = jnp.zeros(6, initial.dtype)

@@ -1,8 +1,8 @@
 """Rigid motions: building them from what files hold, and moving along them by gradient."""
 
+from math import factorial
 from typing import TypeVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -45,26 +45,39 @@ def invert(b_from_a: Float[Either, "*poses 4 4"]) -> Float[Either, "*poses 4 4"]
 def se3_exp(twist: Float[Array, "6"]) -> Float[Array, "4 4"]:
     r"""The rigid motion of a twist, $\exp \begin{pmatrix} [\omega]_\times & v \\ 0 & 0 \end{pmatrix}$.
 
-    Its derivative is right at and around zero, where the closed form divides by the angle.
+    $R = I + A [\omega]_\times + B [\omega]_\times^2$ and $t = (I + B [\omega]_\times + C [\omega]_\times^2) v$, with
+    $A, B, C$ as power series in $\theta^2 = \omega^\top \omega$: the closed forms divide by the angle, so that their
+    derivative is not a number just where a calibration starts, at zero.
 
     Args:
-        twist: Rotation vector $\omega$ in radians, then $v$ in metres.
+        twist: Rotation vector $\omega$ in radians (of at most one turn), then $v$ in metres.
 
     Returns:
         The rigid motion.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> se3_exp(jnp.array([0.0, 0.0, jnp.pi / 2, 0.0, 0.0, 3.0])).round(3)[:3].tolist()
-        [[0.0, -1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 3.0]]
+        >>> turn = se3_exp(jnp.array([0.0, 0.0, jnp.pi / 2, 0.0, 0.0, 3.0]))
+        >>> transform(turn, jnp.array([1.0, 0.0, 0.0])).round(3).tolist()
+        [0.0, 1.0, 3.0]
 
     References:
-        Lynch & Park, Modern Robotics, 2017, proposition 3.25.
+        Lynch & Park, Modern Robotics, 2017, propositions 3.11 and 3.25.
     """
-    x, y, z, a, b, c = twist
+    x, y, z = rotation = twist[:3]
     o = jnp.zeros_like(x)
-    rows = [jnp.stack(row) for row in ([o, -z, y, a], [z, o, -x, b], [-y, x, o, c], [o, o, o, o])]
-    return jax.scipy.linalg.expm(jnp.stack(rows))
+    hat = jnp.stack([jnp.stack(row) for row in ([o, -z, y], [z, o, -x], [-y, x, o])])
+    squared, identity = hat @ hat, jnp.eye(3, dtype=twist.dtype)
+    # A, B, C = sum (-theta^2)^k / (2k + n)! for n = 1, 2, 3; 16 terms are exact to 1e-10 up to one turn
+    A, B, C = (
+        jnp.polyval(
+            jnp.array([1 / factorial(2 * k + n) for k in reversed(range(16))], twist.dtype), -rotation @ rotation
+        )
+        for n in (1, 2, 3)
+    )
+    R = identity + A * hat + B * squared
+    t = (identity + B * hat + C * squared) @ twist[3:]
+    return jnp.concatenate([jnp.concatenate([R, t[:, None]], axis=1), jnp.eye(4, dtype=twist.dtype)[3:]])
 
 
 def from_quaternion(

@@ -52,7 +52,10 @@ def camera_overlay(frame: Frame, camera: str) -> "Figure":
         u, v = np.asarray(projected.pixels)[seen].T
         near_last = np.argsort(-np.asarray(projected.depth)[seen])
         colours = np.asarray(projected.depth)[seen][near_last]
-        axes.scatter(u[near_last], v[near_last], 3, colours, cmap="turbo_r", vmin=0, vmax=_FARTHEST, linewidths=0)
+        drawn = axes.scatter(
+            u[near_last], v[near_last], 3, colours, cmap="turbo_r", vmin=0, vmax=_FARTHEST, linewidths=0
+        )
+        figure.colorbar(drawn, ax=axes, label="depth / m", fraction=0.02, pad=0.01)
     if frame.boxes is not None:
         _draw_boxes(axes, frame.boxes, view.camera_from_ego, view.intrinsics)
     axes.set(xlim=(0, width), ylim=(height, 0))
