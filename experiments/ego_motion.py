@@ -17,6 +17,8 @@ class EgoMotionConfig:
 
     segment: str = "driving/comma2k19/Example_1_seg40"
     """The segment's folder, or where it is under $CHAINLAB_DATA."""
+    seconds: Annotated[float, Ge(3)] = 60.0
+    """How much of the segment is used: its first half to fit, its second to judge."""
     error_weight: Annotated[float, Ge(0)] = 1.0
     """Weight of the error of the estimates without the steering sensor, beside the likelihood of all sensors."""
     optimizer: OptimizerConfig = OptimizerConfig(name="adam", learning_rate=0.05)
@@ -28,17 +30,20 @@ def ego_motion(config: EgoMotionConfig) -> "chainlab.Task":
     """Fit the filter's constants and noise levels by the gradient through the filter."""
     import jax
     import jax.numpy as jnp
+    import numpy as np
 
     from chainlab import driving, lab, nn, optim
     from chainlab.data import Data
 
     log = driving.read_comma(config.segment)
     assert log.motion is not None
-    times = log.motion.time[2:]  # the sensors start a little after the first frame
+    # the sensors start a little after the first frame
+    used = slice(2, int(np.searchsorted(log.motion.time, log.motion.time[0] + config.seconds)))
+    times = log.motion.time[used]
     whole = {
         "sensors": driving.motion_sensors(log, times),
-        "acceleration": log.motion.acceleration[2:],
-        "steering": log.motion.steering[2:],
+        "acceleration": log.motion.acceleration[used],
+        "steering": log.motion.steering[used],
         "scored": jnp.arange(len(times)) >= len(times) // 2,
     }
     whole = jax.tree.map(lambda x: jnp.asarray(x, bool if x.dtype == bool else jnp.float32), whole)
