@@ -131,7 +131,7 @@ def edge_alignment_loss(
 
     def loss(camera_from_points: Array) -> Array:
         projected = project(points, camera_from_points, intrinsics)
-        seen = strength * projected.visible(*field.shape[:2])
+        seen = jnp.where(projected.visible(*field.shape[:2]), strength, 0)
         values = sample_image(field, projected.pixels)[..., 0]
         return -jnp.sum(seen * values) / jnp.maximum(jnp.sum(strength), 1e-6)
 

@@ -31,7 +31,7 @@ def check_times(times: Float[np.ndarray, " time"], where: str, *, ties: bool = F
     back = np.flatnonzero(steps < 0 if ties else steps <= 0)
     if back.size:
         row = back[0] + 1
-        before, now = float(times[row - 1]), float(times[row])
+        before, now = (round(float(time), 6) for time in times[[row - 1, row]])
         wanted = "not before" if ties else "after"
         raise DataError(f"{where}: row {row}: wanted a time {wanted} {before} s, got {now} s: sort the rows by time")
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from chainlab.data.batches import Origin
-from chainlab.driving.checks import check_finite
+from chainlab.driving.checks import check_finite, check_times
 from chainlab.driving.geometry import from_rotation, invert, transform
 from chainlab.driving.record import Boxes, Camera, Frame, Log, Missing, Motion, Sweep
 from chainlab.driving.sensor_files import existing_folder, read_image, read_points
@@ -60,7 +60,9 @@ def read_kitti_raw(
     times = _times(folder / "oxts" / "timestamps.txt")
     records = sorted((folder / "oxts" / "data").glob("*.txt"))
     if len(records) != len(times):
-        raise DataError(f"{folder / 'oxts'}: wanted one record a timestamp, got {len(records)} and {len(times)}")
+        raise DataError(
+            f"{folder / 'oxts' / 'data'}: wanted one record a timestamp, got {len(records)} and {len(times)}"
+        )
     motion = _motion(times, np.stack([_oxts(path) for path in records]))
     numbers = [int(path.stem) for path in records]
     picture_times = {
@@ -191,7 +193,9 @@ def _times(path: Path) -> Float[np.ndarray, " time"]:
         stamps = np.array([line.strip() for line in path.read_text().splitlines() if line.strip()], "datetime64[ns]")
     except ValueError as error:
         raise DataError(f"{path}: wanted lines like 2011-09-26 13:02:25.964389445: {error}") from None
-    return stamps.astype(np.int64) * 1e-9
+    times = stamps.astype(np.int64) * 1e-9
+    check_times(times, str(path))
+    return times
 
 
 def _oxts(path: Path) -> Float[np.ndarray, " columns"]:

@@ -45,7 +45,7 @@ def read_points(path: Path, columns: int, missing: Missing = "raise") -> Float32
 
 def usable(
     points: Float32[np.ndarray, "points columns"], where: str, missing: Missing
-) -> Float32[np.ndarray, "points columns"] | None:
+) -> Float32[np.ndarray, "usable columns"] | None:
     """The points that can be used.
 
     Args:

@@ -54,7 +54,7 @@ def test_kitti_points_fall_where_the_published_matrix_says():
     got = pixels_of(frame.cameras["CAM2"], points_ego(frame))
     wanted = np.c_[frame.sweep.points, np.ones(len(frame.sweep.points))] @ lidar2img.T
     ahead = wanted[:, 2] > 1
-    np.testing.assert_allclose(got[ahead], (wanted[:, :2] / wanted[:, 2:])[ahead], atol=1e-3)
+    np.testing.assert_allclose(got[ahead], (wanted[:, :2] / wanted[:, 2:3])[ahead], atol=1e-3)
 
 
 def test_nuscenes_boxes_hold_their_points_and_fall_on_their_pixels():
@@ -109,10 +109,12 @@ def test_two_degrees_are_recovered_from_boxes_and_hand_drawn_rectangles():
     path = recorded(KITTI)
     frame = driving.read_mmdetection3d(path)
     labels = [each for each in json.loads(path.read_text())["data_list"][0]["instances"] if each["bbox_label"] >= 0]
-    drawn = jnp.array([each["bbox"] for each in labels])
+    drawn = jnp.array([each["bbox"] for each in labels], jnp.float32)
     camera = frame.cameras["CAM2"]
     height, width = camera.image.shape[:2]
-    inside = (drawn > 2) & (drawn < jnp.array([[width, height] * 2]) - 3)  # a side at the border says where it was cut
+    inside = (drawn > 2) & (
+        drawn < jnp.array([[width, height] * 2], jnp.float32) - 3
+    )  # a side at the border says where it was cut
     corners = jnp.asarray(frame.boxes.corners(), jnp.float32)
 
     def loss(camera_from_ego):
