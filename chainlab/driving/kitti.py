@@ -60,9 +60,8 @@ def read_kitti_raw(
     times = _times(folder / "oxts" / "timestamps.txt")
     records = sorted((folder / "oxts" / "data").glob("*.txt"))
     if len(records) != len(times):
-        raise DataError(
-            f"{folder / 'oxts' / 'data'}: wanted one record a timestamp, got {len(records)} and {len(times)}"
-        )
+        where = folder / "oxts" / "data"
+        raise DataError(f"{where}: wanted one record a timestamp, got {len(records)} and {len(times)}")
     motion = _motion(times, np.stack([_oxts(path) for path in records]))
     numbers = [int(path.stem) for path in records]
     picture_times = {

@@ -48,6 +48,8 @@ SMALL = {
     "phase_diagram": ("deep/phase_diagram", "depths=[3,4]", "sigma_w=[1.0,1.5]"),
 }
 TABLE = pytest.mark.parametrize("name", SMALL)
+# A filter's likelihood divides by variances of 1e-6 and less: float32 shows its rounding, float64 agrees to 1e-12.
+ROUNDING = {"ego motion": 1e-4}
 
 
 @functools.cache
@@ -73,7 +75,7 @@ def test_every_shipped_experiment_is_in_the_table():
 def test_explanation_is_the_gradient(name, dtype):
     found, batch, key = named(name)
     with jax.enable_x64(dtype == "float64"):
-        tolerance = 1e-12 if dtype == "float64" else 1e-6
+        tolerance = 1e-12 if dtype == "float64" else ROUNDING.get(name, 1e-6)
         for subject in found.values():
             params, data = (double(t) if dtype == "float64" else t for t in (subject.params, batch))
 

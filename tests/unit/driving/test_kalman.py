@@ -47,6 +47,7 @@ def dense(model, observations, mask):
     return (mean + gain @ (z - H @ mean)).reshape(STEPS, n), covariance - gain @ H @ covariance, log_likelihood
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [(), ((0, 1), (2, 0), (3, 0), (3, 1), (5, 1))], ids=["all seen", "some missing"])
 def test_filter_and_smoother_against_conditioning_one_gaussian(x64, missing):
     model, observations = linear_model()
@@ -67,6 +68,7 @@ def test_filter_and_smoother_against_conditioning_one_gaussian(x64, missing):
     np.testing.assert_array_equal(explicit.posterior.mean, filtered.posterior.mean)
 
 
+@pytest.mark.slow
 def test_gradient_of_the_likelihood_against_differences_and_against_the_dense_form(x64):
     model, observations = linear_model()
     observations[1, 0] = np.nan
@@ -104,6 +106,7 @@ def test_nonlinear_filter_linearises_at_its_mean(x64):
     np.testing.assert_allclose(got.log_likelihood[0], multivariate_normal(5.0, 2.0).logpdf(6.0), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_vmap_is_a_loop_and_float32_stays_positive():
     model, _ = linear_model()
     model = {name: jnp.asarray(value, jnp.float32) for name, value in model.items()}
@@ -132,6 +135,7 @@ def simulated_drive(params, car, steps=400):
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), sensors), speed, acceleration, steering
 
 
+@pytest.mark.slow
 def test_ego_motion_is_recovered_without_the_steering_sensor():
     car = driving.EgoMotionFilter(interval=0.05, jitter=0.0)
     params = car.init(jax.random.key(0))

@@ -12,6 +12,7 @@ from chainlab.errors import DataError
 K = np.array([[100.0, 0.0, 50.0], [0.0, 120.0, 40.0], [0.0, 0.0, 1.0]])
 
 
+@pytest.mark.slow
 def test_se3_exp_against_scipy_and_its_derivative_at_zero(x64):
     twist = np.array([0.3, -1.1, 0.7, 1.0, 2.0, 3.0])
     got = driving.se3_exp(jnp.asarray(twist))
@@ -26,6 +27,7 @@ def test_se3_exp_against_scipy_and_its_derivative_at_zero(x64):
         np.testing.assert_allclose(jacobian[..., k], (up - down) / 2e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_projection_and_its_gradient(x64):
     points = jnp.array([[1.0, 0.5, 10.0], [-2.0, 1.0, 4.0]])
     pose = driving.se3_exp(jnp.array([0.1, -0.2, 0.05, 0.3, 0.1, -0.2]))
@@ -89,6 +91,7 @@ def test_quaternions_and_what_is_no_rotation():
             check_transform(bad, "calibration")
 
 
+@pytest.mark.slow
 def test_bilinear_reading_differentiates_in_both_arguments(x64):
     image = jax.random.normal(jax.random.key(0), (5, 6, 2))
     pixels = jnp.array([[1.3, 2.6], [4.9, 0.2]])
