@@ -73,6 +73,25 @@ def test_list(chainlab, make_run):
     assert [run["name"] for run in found["runs"]] == ["mlp/a", "mlp/b"]
 
 
+def test_list_filters_sorts_and_exports(chainlab, make_run, tmp_path):
+    make_run("a", shift=0.1)
+    make_run("b", status="failed", error="[boom]")
+    make_run("c", shift=0.2)
+    _, out, _ = chainlab("list", "status=done", "--sort=-loss", "--columns", "loss,seeds")
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("mlp/")] == ["mlp/c", "mlp/a"]
+    assert out.split()[1:5] == ["run", "status", "loss", "seeds"]
+    _, out, _ = chainlab("list", "status=failed", "--columns", "error")
+    assert "[boom]" in out
+    _, out, _ = chainlab("list", "--keys")
+    assert "config.experiment" in out.split()
+    code, _, err = chainlab("list", "runs", "loss<0", "--to", "x.csv")
+    assert (code, "0 runs" in err, (tmp_path / "x.csv").exists()) == (0, True, True)
+    code, _, err = chainlab("list", "configs", "loss<0")
+    assert (code, "filters are for runs" in err) == (2, True)
+    _, out, _ = chainlab("list", "loss<0")
+    assert "meet every filter" in out
+
+
 def test_compare(chainlab, make_run, tmp_path):
     make_run("a", config="model: {width: 64}\n")
     make_run("b", config="model: {width: 128}\n", shift=0.5)
