@@ -16,12 +16,13 @@ import jax
 from chainlab.errors import UsageError
 from chainlab.lab import compilation, progress, report, sinks
 from chainlab.lab.claims import judge
-from chainlab.lab.config import Document, load
+from chainlab.lab.config import Document
 from chainlab.lab.layers import layer_panels
 from chainlab.lab.memory import parameter_count
 from chainlab.lab.record import Record, create_folder, peak_memory_mib, provenance
 from chainlab.lab.runner import Outcome, Runner
 from chainlab.lab.signals import graceful
+from chainlab.lab.surroundings import keep, load_run
 from chainlab.lab.task import Task
 
 
@@ -67,6 +68,7 @@ def start(
     folder = create_folder(root, document.experiment.name, document.hash)
     record = Record(folder)
     (folder / "config.yaml").write_text(document.to_yaml())
+    keep(document, folder)
     describe(record, document, task, command)
     return _drive(document, task, record, until=until, quiet=quiet, prepare=lambda runner: None)
 
@@ -90,7 +92,7 @@ def describe(record: Record, document: Document, task: Task, command: Sequence[s
 
 
 def resume(folder: Path, *, until: int | None = None, quiet: bool = False) -> Run:
-    """Continue a run from its latest checkpoint.
+    """Continue a run from its latest checkpoint, with the code that it was started with.
 
     Args:
         folder: The run folder.
@@ -107,7 +109,7 @@ def resume(folder: Path, *, until: int | None = None, quiet: bool = False) -> Ru
     record = Record.open(folder)
     if record.summary.get("status") == "done":
         raise UsageError(f"{folder} is finished: nothing is left to resume; start a new run for another length")
-    document = load(folder / "config.yaml")
+    document = load_run(folder)
     task = document.task()
     return _drive(document, task, record, until=until, quiet=quiet, prepare=Runner.restore)
 

@@ -17,6 +17,7 @@ from chainlab.lab.loop import Loop, Replica, replica, run_steps
 from chainlab.lab.record import Record, create_folder
 from chainlab.lab.run import describe
 from chainlab.lab.runner import Runner
+from chainlab.lab.surroundings import keep
 from chainlab.lab.sweep import Job, Result, results
 from chainlab.lab.task import Task
 
@@ -127,6 +128,7 @@ def _train(document: Document, folder: Path, missing: Sequence[Job]) -> None:
         (record.folder / "config.yaml").write_text(own.to_yaml())
         Journal(record.metrics).append(_part(line, part) for line in lines)
         command = ["sweep", str(document.path), *job.overrides, "--together"]
+        keep(own, record.folder)
         describe(record, own, documents[0].task(), command)
         final = {name: _values(value, part) for name, value in outcome.position.final.items()}
         seconds = outcome.position.seconds
