@@ -73,8 +73,22 @@ def start(
     return _drive(document, task, record, until=until, quiet=quiet, prepare=lambda runner: None)
 
 
-def describe(record: Record, document: Document, task: Task, command: Sequence[str] | None) -> None:
-    """Record what a run is before it starts: config, command, seeds, data and surroundings."""
+def describe(
+    record: Record,
+    document: Document,
+    task: Task,
+    command: Sequence[str] | None,
+    surroundings: Mapping[str, Any] | None = None,
+) -> None:
+    """Record what a run is before it starts: config, command, seeds, data and surroundings.
+
+    Args:
+        record: The run's record.
+        document: Its config.
+        task: Its task.
+        command: The command to record; this process's when None.
+        surroundings: What `provenance()` said, where many runs start at once.
+    """
     record.update(
         status="running",
         experiment=document.experiment.name,
@@ -87,7 +101,7 @@ def describe(record: Record, document: Document, task: Task, command: Sequence[s
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         steps=document.envelope.run.steps,
         data=vars(task.data.origin),
-        **provenance(),
+        **(surroundings or provenance()),
     )
 
 
