@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     "chainlab sweep mine.yaml --together",
     "chainlab sweep mine.yaml --sweep 'optimizer.learning_rate=log_uniform(1e-4,1e-1)' --trials 30",
     "chainlab sweep mine.yaml search.sampler=tpe search.metric=validation/accuracy",
+    "chainlab sweep mine.yaml --cluster dask --cluster-option address=tcp://scheduler:8786",
     "chainlab sweep mine.yaml --cluster slurm --cluster-option slurm_partition=gpu --cluster-option timeout_min=60",
 )
 @config_argument
@@ -30,8 +31,14 @@ if TYPE_CHECKING:
 @click.option("--trials", type=click.IntRange(min=1), help="Draw this many combinations instead of trying all.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Jobs side by side.")
 @click.option("--together", is_flag=True, help="Train all jobs in one compile; the swept values must be numbers.")
-@click.option("--cluster", type=click.Choice(["slurm", "local"]), help="Run each job as one of a cluster.")
-@click.option("--cluster-option", "options", multiple=True, metavar="KEY=VALUE", help="A parameter of submitit.")
+@click.option("--cluster", type=click.Choice(["slurm", "local", "dask"]), help="Run each job as one of a cluster.")
+@click.option(
+    "--cluster-option",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A parameter of submitit or Dask.",
+)
 @click.option("--fail-fast", is_flag=True, help="Stop at the first job that fails.")
 @click.option("--retry", is_flag=True, help="Run failed jobs again.")
 @click.option("--out", "root", type=click.Path(path_type=Path), default=Path("sweeps"), help="Folder of sweeps.")

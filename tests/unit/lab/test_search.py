@@ -1,7 +1,9 @@
 """Sweeps through optuna and submitit, on this machine."""
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from chainlab.errors import UsageError
+from chainlab.lab.cluster import submit
 from chainlab.lab.config import load
 from chainlab.lab.search import search
 
@@ -66,21 +69,46 @@ def test_asha_stops_the_worse_trials_early(searched, tmp_path):
         search(document, tmp_path, overrides)
 
 
-def test_jobs_run_on_a_cluster(tmp_path):
-    pytest.importorskip("submitit")
+@contextlib.contextmanager
+def scheduler(folder):
+    """A Dask scheduler on the loopback with one worker; its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port)]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1"]
+    with contextlib.ExitStack() as stack:
+        for words in ([*command, "--no-dashboard"], [*worker, "--no-dashboard"]):
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            process = stack.enter_context(subprocess.Popen(words, cwd=folder, env=environment, **quiet))
+            stack.callback(process.terminate)
+        yield port
+
+
+@pytest.mark.parametrize(
+    ("cluster", "library", "option"),
+    [("local", "submitit", "timeout_min=5"), ("dask", "distributed", "address=tcp://127.0.0.1:{port}")],
+)
+def test_jobs_run_on_a_cluster(cluster, library, option, tmp_path):
+    pytest.importorskip(library)
 
     def chainlab(*options):
         rates = "optimizer.learning_rate=1e-3,1e30"
-        words = ["sweep", "mlp/digits", *BASE, "optimizer.name=sgd", "--sweep", rates, "--cluster", "local", *options]
+        words = ["sweep", "mlp/digits", *BASE, "optimizer.name=sgd", "--sweep", rates, "--cluster", cluster, *options]
         command = [sys.executable, "-m", "chainlab", *words]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
-    done = chainlab("--cluster-option", "timeout_min=5")
+    with scheduler(tmp_path) if cluster == "dask" else contextlib.nullcontext() as port:
+        done = chainlab("--cluster-option", option.format(port=port))
     assert done.returncode == 1, done.stderr
     assert "1/2" in done.stderr
     assert "not finite" in done.stderr  # the failed job, with its cause
     assert done.stdout.count("done") == 1
-    wrong = chainlab("--cluster-option", "nonsense=5")
-    assert wrong.returncode == 2, wrong.stderr
-    assert "nonsense" in wrong.stderr
+
+
+def test_a_parameter_that_the_cluster_does_not_take_is_named(tmp_path):
+    pytest.importorskip("submitit")
+    with pytest.raises(UsageError, match="nonsense"):
+        list(submit([], "local", tmp_path, {"nonsense": 5}))
