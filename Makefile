@@ -46,9 +46,10 @@ format: $(VENV)/installed  ## mend what ruff can mend
 	$(BIN)/ruff format .
 
 docs: $(VENV)/installed  ## build the documentation into site/
+	$(BIN)/python docs/cli.py
 	$(BIN)/mkdocs build --strict
 
-gallery: $(VENV)/installed  ## write the results tables from docs/records
+gallery: $(VENV)/installed  ## write the results tables and pages from docs/records
 	$(BIN)/python docs/gallery.py
 
 bench: $(VENV)/installed  ## every benchmark, one after another (peers: make peers)

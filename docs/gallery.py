@@ -1,27 +1,36 @@
-"""Write the results tables of README.md and docs/gallery.md from docs/records; with --check, only compare."""
+"""Write the results of README.md, docs/gallery.md and docs/gallery/ from docs/records; with --check, only compare."""
 
 import sys
 from pathlib import Path
 
-from chainlab.lab.gallery import END, START, fill, read_records, stale
+from chainlab.lab.gallery import END, START, fill, page, read_records, stale, stem
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "gallery.md")
+TABLES = (ROOT / "README.md", ROOT / "docs" / "gallery.md")
+
+
+def pages() -> dict[Path, str]:
+    """Every page that is written from records, as it should be."""
+    records = read_records(ROOT / "docs" / "records")
+    wanted = {path: fill(path.read_text(), records) for path in TABLES}
+    return wanted | {ROOT / "docs" / "gallery" / f"{stem(each['config'])}.md": page(each) for each in records}
 
 
 def main() -> int:
     records = read_records(ROOT / "docs" / "records")
     wrong = [f"{name}: its config has changed since it was verified" for name in stale(records)]
-    for page in PAGES:
-        text = page.read_text()
-        if START not in text or END not in text:
-            wrong.append(f"{page.name}: no place for the results table")
-        filled = fill(text, records)
+    wrong += [
+        f"{path.name}: no place for the results"
+        for path in TABLES
+        if not {START, END} <= set(path.read_text().splitlines())
+    ]
+    for path, wanted in pages().items():
         if "--check" not in sys.argv:
-            page.write_text(filled)
-        elif filled != text:
-            wrong.append(f"{page.name}: its table is not what docs/records say; run `make gallery`")
-    print("\n".join(wrong) or "every table is what its records say", file=sys.stderr)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(wanted)
+        elif not path.exists() or path.read_text() != wanted:
+            wrong.append(f"{path.name} is not what docs/records say; run `make gallery`")
+    print("\n".join(wrong) or "every page is what its records say", file=sys.stderr)
     return bool(wrong)
 
 

@@ -2,29 +2,33 @@
 
 from pathlib import Path
 
-import click
-
-from chainlab.cli.common import json_option, out, verb
+from chainlab.cli.common import json_option, out, run_argument, verb
 from chainlab.cli.training import choose_device, device_option, quiet_option
 from chainlab.errors import ReproductionError
 
 
-@verb("chainlab reproduce runs/mlp/20261124-101500-1a2b3c4d")
-@click.argument("run", type=click.Path(path_type=Path))
+@verb(
+    "chainlab reproduce runs/mlp/20261124-101500-1a2b3c4d",
+    "chainlab reproduce latest",
+    "chainlab reproduce mlp-20261124-101500-1a2b3c4d.zip     # what `chainlab export` wrote, on any machine",
+)
+@run_argument
 @device_option
 @quiet_option
 @json_option
-def command(run: Path, device: str | None, quiet: bool, as_json: bool) -> int:
-    """Run RUN (its folder) again from its config and seeds, and compare the two bit for bit.
+def command(run: str, device: str | None, quiet: bool, as_json: bool) -> int:
+    """Run RUN again from what its folder or its archive holds, and compare the two bit for bit.
 
     Exits with 4 when they differ, and names the first step and leaf that do.
     """
     choose_device(device)
     import dataclasses
 
+    from chainlab.lab.archive import is_archive
     from chainlab.lab.reproduce import reproduce
+    from chainlab.lab.runs import find
 
-    found = reproduce(run, quiet=quiet)
+    found = reproduce(Path(run) if is_archive(Path(run)) else find(run).path, quiet=quiet)
     if as_json:
         out(dataclasses.asdict(found), as_json=True)
         return 0 if found.identical else 4

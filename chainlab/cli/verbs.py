@@ -13,7 +13,7 @@ VERBS = {
         "show": "Print what a run recorded.",
         "compare": "Compare runs: results, curves and the difference of their configs.",
         "report": "Write a run's report, one HTML file.",
-        "export": "Write a run's parameters for other programs.",
+        "export": "Pack a run as one archive, or write its parameters for other programs.",
         "verify": "Run a config and check what it claims in `expect:`.",
         "reproduce": "Run a run again and compare every number.",
     },

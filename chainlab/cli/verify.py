@@ -5,30 +5,49 @@ from typing import Any
 
 import click
 
-from chainlab.cli.common import ConfigName, console, json_option, out, verb
+from chainlab.cli.common import ConfigName, console, json_option, out, talk, verb
 from chainlab.cli.training import choose_device, device_option, out_option, quiet_option
+from chainlab.errors import UsageError
 
 
-@verb("chainlab verify mlp/digits", "chainlab verify mlp/digits deep/smoke --json")
-@click.argument("configs", nargs=-1, required=True, type=ConfigName(), metavar="CONFIG...")
+@verb(
+    "chainlab verify mlp/digits",
+    "chainlab verify mlp/digits deep/smoke --json",
+    "chainlab verify --tag smoke          # every packaged config that finishes within seconds",
+)
+@click.argument("configs", nargs=-1, type=ConfigName(), metavar="CONFIG...")
+@click.option("--tag", help="Also every packaged config with this tag.")
 @device_option
 @out_option
 @click.option("--record", type=click.Path(path_type=Path), help="Also keep a record of each in this folder.")
 @quiet_option
 @json_option
 def command(
-    configs: tuple[str, ...], device: str | None, out_: Path, record: Path | None, quiet: bool, as_json: bool
+    configs: tuple[str, ...],
+    tag: str | None,
+    device: str | None,
+    out_: Path,
+    record: Path | None,
+    quiet: bool,
+    as_json: bool,
 ) -> int:
     """Run each CONFIG and check its `expect:` claims; exits with 3 when one is not met."""
     from chainlab.lab.config import load
+    from chainlab.lab.config.locate import names
 
+    tagged = [name for name in names() if tag in load(name, deep=False).envelope.tags] if tag else []
+    configs = tuple(dict.fromkeys([*configs, *tagged]))
+    if not configs:
+        raise UsageError(f"no packaged config has the tag {tag!r}" if tag else "wanted a config, or --tag")
     documents = [load(config) for config in configs]
     choose_device(device)
     from chainlab.lab.gallery import save_record
     from chainlab.lab.run import start
 
     results: list[dict[str, Any]] = []
-    for name, document in zip(configs, documents, strict=True):
+    for place, (name, document) in enumerate(zip(configs, documents, strict=True), 1):
+        if len(configs) > 1:
+            talk(f"{place}/{len(configs)} {name}")
         run = start(document, root=out_, quiet=quiet)
         if run.exit_code:
             return run.exit_code

@@ -1,12 +1,16 @@
 """Records of verified claims, and the tables that are written from them and from nothing else."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from chainlab.lab.config import load
+from chainlab.lab.report import figure
+from chainlab.lab.report.panels import load_panels
 from chainlab.lab.run import Run
+from chainlab.lab.runs import read
 
 START, END = "<!-- results: written by `make gallery` from docs/records -->", "<!-- end of results -->"
 
@@ -27,13 +31,30 @@ def save_record(name: str, run: Run, folder: Path) -> Path:
     versions = {key: value for key, value in summary["versions"].items() if key in ("chainlab", "jax", "python")}
     record = {"config": name, **{key: summary.get(key) for key in kept}, "versions": versions}
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name.removesuffix('.yaml').replace('/', '-')}.json"
+    path = folder / f"{stem(name)}.json"
+    record["pictures"] = _keep_pictures(run.folder, folder / stem(name))
     path.write_text(json.dumps(record, indent=2) + "\n")
     return path
 
 
+def stem(config: str) -> str:
+    """A config's name as a file's: `mlp/digits` is `mlp-digits`."""
+    return config.removesuffix(".yaml").replace("/", "-")
+
+
+def _keep_pictures(run: Path, folder: Path) -> list[str]:
+    """Write the pictures of a run's report, curves first; their titles, in order."""
+    curves = [(f"{name} over the steps", figure.curves(name, splits)) for name, splits in read(run).curves.items()]
+    panels = [(panel.title, panel.svg) for panel in load_panels(run) if panel.svg]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for number, (_, svg) in enumerate([*curves, *panels]):
+        (folder / f"{number}.svg").write_text(svg.replace("var(--surface, #ffffff)", "#ffffff") + "\n")
+    return [title for title, _ in [*curves, *panels]]
+
+
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """The records of a folder, by config."""
+    """The records of a folder, sorted by config."""
     return sorted((json.loads(path.read_text()) for path in folder.glob("*.json")), key=lambda record: record["config"])
 
 
@@ -71,6 +92,36 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
             )
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def page(record: Mapping[str, Any]) -> str:
+    """A record's own page: its claims, config and pictures, and the commands that make them again.
+
+    Args:
+        record: The record.
+
+    Returns:
+        The page, in Markdown.
+    """
+    name, document = record["config"], load(record["config"])
+    versions = ", ".join(f"{key} {value}" for key, value in record["versions"].items())
+    cores = f"{record['cores']} core{'s' if record['cores'] > 1 else ''}"
+    facts = f"{len(record['seeds'])} seed(s), {record['parameters']:,} parameters, {record['seconds']:.3g} s on {cores}"
+    pictures = [
+        f"![{title}](../records/{stem(name)}/{number}.svg){{ .picture }}"
+        for number, title in enumerate(record.get("pictures", []))
+    ]
+    return "\n\n".join(
+        [
+            f"# {name}",
+            table([record]),
+            f"Measured {record['started'][:10]} with {versions}: {facts}.",
+            f"```console\nchainlab verify {name}    # trains it, and checks the claims\nchainlab run {name}\n```",
+            *pictures,
+            "## Config",
+            f"```yaml\n{document.path.read_text().strip()}\n```\n",
+        ]
+    )
 
 
 def fill(page: str, records: Sequence[Mapping[str, Any]]) -> str:

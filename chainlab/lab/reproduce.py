@@ -10,9 +10,10 @@ from typing import Any
 
 from chainlab.errors import UsageError
 from chainlab.lab import fingerprints
-from chainlab.lab.config import load
+from chainlab.lab.archive import is_archive, unpack
 from chainlab.lab.record import Record
 from chainlab.lab.run import start
+from chainlab.lab.surroundings import differing_packages, load_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +34,13 @@ class Reproduction:
 
 
 def reproduce(folder: Path, *, quiet: bool = False) -> Reproduction:
-    """Run a finished run again and compare the two bit for bit.
+    """Run a finished run again, from its folder alone, and compare the two bit for bit.
 
     On CPU with the same number of cores the same program gives the same bits; where the surroundings differ
     from what the run recorded, `conditions` says how.
 
     Args:
-        folder: The run folder.
+        folder: The run folder, or the archive that `chainlab export` made of one.
         quiet: No progress.
 
     Returns:
@@ -48,14 +49,16 @@ def reproduce(folder: Path, *, quiet: bool = False) -> Reproduction:
     Raises:
         UsageError: The folder is no run, or the run is not finished.
     """
-    record = Record.open(folder)
-    if record.summary.get("status") != "done":
-        raise UsageError(f"{folder} is {record.summary.get('status')}, not done: `chainlab resume {folder}` first")
-    document = load(folder / "config.yaml")
-    _use_cores(record.summary.get("cores"))
     with tempfile.TemporaryDirectory() as scratch:
+        if is_archive(folder):
+            folder = unpack(folder, Path(scratch))
+        record = Record.open(folder)
+        if record.summary.get("status") != "done":
+            raise UsageError(f"{folder} is {record.summary.get('status')}, not done: `chainlab resume {folder}` first")
+        document = load_run(folder)
+        _use_cores(record.summary.get("cores"))
         again = Record.open(start(document, root=Path(scratch), quiet=quiet, command=["reproduce", str(folder)]).folder)
-        conditions = _conditions(record.summary, again.summary)
+        conditions = [*_conditions(record.summary, again.summary), *_packages(folder)]
         if document.hash != record.summary["config_hash"]:
             conditions.append("config.yaml is not the one that the run was started with")
         found = [_states(record, again), _metrics(record, again)]
@@ -73,12 +76,18 @@ def _use_cores(cores: int | None) -> None:
 
 
 def _conditions(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    kinds = ("versions", "backend", "devices", "cores", "xla_flags", "platform", "git")
-    return [
-        f"{kind}: {json.dumps(before.get(kind))} then, {json.dumps(now.get(kind))} now"
-        for kind in kinds
-        if before.get(kind) != now.get(kind)
-    ]
+    kinds = ("backend", "devices", "cores", "xla_flags", "platform", "git")
+    pairs = [(kind, before.get(kind), now.get(kind)) for kind in kinds]
+    old, new = before.get("versions") or {}, now.get("versions") or {}
+    pairs += [(name, old.get(name), new.get(name)) for name in {**old, **new}]
+    return [f"{name}: {json.dumps(a)} then, {json.dumps(b)} now" for name, a, b in pairs if a != b]
+
+
+def _packages(folder: Path) -> list[str]:
+    """Packages that are not those of the run, beside the ones that `versions` names."""
+    found = differing_packages(folder)
+    more = [f"{len(found) - 10} more"] if len(found) > 10 else []
+    return [f"packages: {'; '.join([*found[:10], *more])}"] if found else []
 
 
 def _states(before: Record, now: Record) -> tuple[int, str]:

@@ -16,12 +16,13 @@ import jax
 from chainlab.errors import UsageError
 from chainlab.lab import compilation, progress, report, sinks
 from chainlab.lab.claims import judge
-from chainlab.lab.config import Document, load
+from chainlab.lab.config import Document
 from chainlab.lab.layers import layer_panels
 from chainlab.lab.memory import parameter_count
 from chainlab.lab.record import Record, create_folder, peak_memory_mib, provenance
 from chainlab.lab.runner import Outcome, Runner
 from chainlab.lab.signals import graceful
+from chainlab.lab.surroundings import keep, load_run
 from chainlab.lab.task import Task
 
 
@@ -67,12 +68,27 @@ def start(
     folder = create_folder(root, document.experiment.name, document.hash)
     record = Record(folder)
     (folder / "config.yaml").write_text(document.to_yaml())
+    keep(document, folder)
     describe(record, document, task, command)
     return _drive(document, task, record, until=until, quiet=quiet, prepare=lambda runner: None)
 
 
-def describe(record: Record, document: Document, task: Task, command: Sequence[str] | None) -> None:
-    """Record what a run is before it starts: config, command, seeds, data and surroundings."""
+def describe(
+    record: Record,
+    document: Document,
+    task: Task,
+    command: Sequence[str] | None,
+    surroundings: Mapping[str, Any] | None = None,
+) -> None:
+    """Record what a run is before it starts: config, command, seeds, data and surroundings.
+
+    Args:
+        record: The run's record.
+        document: Its config.
+        task: Its task.
+        command: The command to record; this process's when None.
+        surroundings: What `provenance()` said, where many runs start at once.
+    """
     record.update(
         status="running",
         experiment=document.experiment.name,
@@ -85,12 +101,12 @@ def describe(record: Record, document: Document, task: Task, command: Sequence[s
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         steps=document.envelope.run.steps,
         data=vars(task.data.origin),
-        **provenance(),
+        **(surroundings or provenance()),
     )
 
 
 def resume(folder: Path, *, until: int | None = None, quiet: bool = False) -> Run:
-    """Continue a run from its latest checkpoint.
+    """Continue a run from its latest checkpoint, with the code that it was started with.
 
     Args:
         folder: The run folder.
@@ -107,7 +123,7 @@ def resume(folder: Path, *, until: int | None = None, quiet: bool = False) -> Ru
     record = Record.open(folder)
     if record.summary.get("status") == "done":
         raise UsageError(f"{folder} is finished: nothing is left to resume; start a new run for another length")
-    document = load(folder / "config.yaml")
+    document = load_run(folder)
     task = document.task()
     return _drive(document, task, record, until=until, quiet=quiet, prepare=Runner.restore)
 

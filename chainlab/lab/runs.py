@@ -1,7 +1,8 @@
 """Run folders as they lie on disk: found by path or name, and read without JAX."""
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +49,20 @@ class RunFolder:
         """The resolved config, as YAML."""
         file = self.path / "config.yaml"
         return file.read_text() if file.is_file() else ""
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The resolved config as plain data; empty where the run has none."""
+        from chainlab.lab.config.source import SourceError, parse
+
+        file = self.path / "config.yaml"
+        try:
+            found = parse(self.config, str(file), []).plain() or {}
+        except SourceError as error:
+            raise UsageError(f"{file}: not readable as YAML: {error}") from None
+        if not isinstance(found, dict):
+            raise UsageError(f"{file}: wanted a mapping, got a {type(found).__name__}")
+        return found
 
     @property
     def seeds(self) -> Sequence[int]:
@@ -109,6 +124,21 @@ def read(path: Path) -> RunFolder:
     return RunFolder(path, summary)
 
 
+def folders(root: Path) -> Iterator[Path]:
+    """Every run folder below a folder, at any depth: `runs/` and `sweeps/` alike; runs hold no other runs.
+
+    Args:
+        root: Where to look.
+
+    Yields:
+        The folders, in no order.
+    """
+    for folder, inner, files in os.walk(root):
+        if "run.json" in files:
+            inner.clear()
+            yield Path(folder)
+
+
 def everything(root: Path = Path("runs")) -> list[RunFolder]:
     """All runs below a folder, the oldest first.
 
@@ -119,9 +149,9 @@ def everything(root: Path = Path("runs")) -> list[RunFolder]:
         The runs; folders that cannot be read are left out.
     """
     found: list[RunFolder] = []
-    for file in root.glob("*/*/run.json"):
+    for folder in folders(root):
         try:
-            found.append(read(file.parent))
+            found.append(read(folder))
         except UsageError:
             continue
     return sorted(found, key=lambda run: (run.summary.get("started") or "", run.path.name))

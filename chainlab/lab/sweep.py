@@ -1,7 +1,6 @@
-"""Sweeps: every combination of a config's `sweep:`, each job once, whatever is killed on the way."""
+"""Sweeps: each job once, whatever is killed on the way."""
 
 import concurrent.futures
-import itertools
 import json
 import multiprocessing
 import os
@@ -9,26 +8,13 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from chainlab.errors import ChainlabError, UsageError
+from chainlab.errors import ChainlabError
+from chainlab.lab.checkpoint import write_atomic
 from chainlab.lab.config import Document, load
-from chainlab.lab.runs import RunFolder, everything
-
-
-@dataclass(frozen=True)
-class Job:
-    """One combination of a sweep.
-
-    Attributes:
-        values: The swept values by dotted key.
-        overrides: The same as overrides of the config.
-        hash: The config hash of the combination; the job's identity.
-    """
-
-    values: dict[str, Any]
-    overrides: tuple[str, ...]
-    hash: str
+from chainlab.lab.jobs import Job
+from chainlab.lab.runs import RunFolder, everything, read
 
 
 @dataclass(frozen=True)
@@ -37,7 +23,7 @@ class Result:
 
     Attributes:
         job: The job.
-        status: `done`, `failed`, or `pending` when it has not ended.
+        status: `done`, `failed`, `pruned` (stopped early by a search), or `pending` when it has not ended.
         run: Its run, where there is one.
     """
 
@@ -46,35 +32,14 @@ class Result:
     run: RunFolder | None
 
     @property
+    def resumable(self) -> Path | None:
+        """The run folder that the job goes on in, where it was killed or stopped."""
+        return self.run.path if self.run is not None and self.status == "pending" else None
+
+    @property
     def error(self) -> str:
         """Why it failed."""
         return str(self.run.summary.get("error", "")) if self.run else ""
-
-
-def jobs(document: Document, overrides: Sequence[str] = ()) -> list[Job]:
-    """The jobs of a config's sweep: the product of its lists, in their order.
-
-    Args:
-        document: The config.
-        overrides: The overrides that `document` was loaded with.
-
-    Returns:
-        The jobs; combinations that mean the same config are one job.
-
-    Raises:
-        UsageError: The config sweeps nothing.
-        ConfigError: A combination is no valid config.
-    """
-    swept = document.envelope.sweep
-    if not swept:
-        raise UsageError(f"{document.path} sweeps nothing: add `sweep:` or use --sweep key=value,value")
-    found: dict[str, Job] = {}
-    for combination in itertools.product(*swept.values()):
-        values = dict(zip(swept, combination, strict=True))
-        own = (*overrides, "sweep=null", *(f"{key}={json.dumps(value)}" for key, value in values.items()))
-        identity = load(document.path, own, deep=not found).hash
-        found.setdefault(identity, Job(values, own, identity))
-    return list(found.values())
 
 
 def results(folder: Path, wanted: Sequence[Job]) -> list[Result]:
@@ -97,9 +62,18 @@ def results(folder: Path, wanted: Sequence[Job]) -> list[Result]:
     return [_result(job, runs.get(job.hash)) for job in wanted]
 
 
+def result_of(folder: Path, job: Job) -> Result:
+    """How one job of a sweep stands; looks at the folders that bear its hash alone."""
+    named = (path.parent for path in (folder / "runs").glob(f"*/*-{job.hash[:8]}*/run.json"))
+    runs = [run for run in map(read, named) if run.summary.get("config_hash") == job.hash]
+    done = [run for run in runs if run.summary.get("status") == "done"]
+    latest = max(runs, key=lambda run: (str(run.summary.get("started")), run.path.name), default=None)
+    return _result(job, done[0] if done else latest)
+
+
 def _result(job: Job, run: RunFolder | None) -> Result:
     status = run.summary.get("status") if run else None
-    return Result(job, status if status in ("done", "failed") else "pending", run)
+    return Result(job, status if status in ("done", "failed", "pruned") else "pending", run)
 
 
 def sweep(
@@ -110,6 +84,7 @@ def sweep(
     workers: int = 1,
     fail_fast: bool = False,
     retry: bool = False,
+    run_all: "Callable[[Sequence[Work]], Iterator[Job]] | None" = None,
     tell: Callable[[Result, int, int], None] = lambda result, done, total: None,
 ) -> list[Result]:
     """Run what is missing of a sweep: pending jobs are started, or resumed from their checkpoint.
@@ -121,25 +96,22 @@ def sweep(
         workers: Processes that work side by side; the cores are divided among them.
         fail_fast: Stop at the first job that fails.
         retry: Run failed jobs again.
+        run_all: Runs jobs elsewhere, on a cluster, and gives each as it ends.
         tell: Called with a result whenever a job ends, with the number done and the total.
 
     Returns:
         A result a job.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    listing = [{"values": job.values, "config_hash": job.hash} for job in wanted]
-    (folder / "sweep.json").write_text(json.dumps({"config": str(document.path), "jobs": listing}, indent=2) + "\n")
-    _clear(folder / "runs")
+    write_manifest(document, folder, wanted)
+    clear(folder / "runs")
     standing = results(folder, wanted)
     again = ("pending", "failed") if retry else ("pending",)
     todo = [
-        (document.path, result.job, _resumable(result), folder / "runs")
-        for result in standing
-        if result.status in again
+        (document.path, result.job, result.resumable, folder / "runs") for result in standing if result.status in again
     ]
     done = len(standing) - len(todo)
-    for job in _run_all(todo, min(workers, len(todo))):
-        (result,) = results(folder, [job])
+    for job in run_all(todo) if run_all else run_locally(todo, min(workers, len(todo))):
+        result = result_of(folder, job)
         done += 1
         tell(result, done, len(wanted))
         if fail_fast and result.status == "failed":
@@ -147,25 +119,38 @@ def sweep(
     return results(folder, wanted)
 
 
-def _resumable(result: Result) -> Path | None:
-    return result.run.path if result.run is not None and result.status == "pending" else None
+def write_manifest(document: Document, folder: Path, wanted: Sequence[Job]) -> None:
+    """Write `sweep.json`, which lists a sweep's jobs with their values and hashes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    listing = [{"values": job.values, "config_hash": job.hash} for job in wanted]
+    text = json.dumps({"config": str(document.path), "jobs": listing}, indent=2) + "\n"
+    write_atomic(folder / "sweep.json", text.encode())
 
 
-def _clear(root: Path) -> None:
+def clear(root: Path) -> None:
     """Remove folders that were made but not yet filled when a sweep was killed."""
     for folder in root.glob("*/*"):
         if not (folder / "run.json").exists():
             shutil.rmtree(folder)
 
 
-_Work = tuple[Path, Job, Path | None, Path]
+Work: TypeAlias = tuple[Path, Job, Path | None, Path]
+"""A job: the config's file, the job, the run folder to resume from if any, and where runs are kept."""
 
 
-def _run_all(todo: Sequence[_Work], workers: int) -> Iterator[Job]:
-    """Run jobs, in this process or in several, and give each as it ends."""
+def run_locally(todo: Sequence[Work], workers: int) -> Iterator[Job]:
+    """Run jobs, in this process or in several, and give each as it ends.
+
+    Args:
+        todo: The jobs.
+        workers: Processes that work side by side; the cores are divided among them.
+
+    Yields:
+        Each job as it ends.
+    """
     if workers <= 1:
         for work in todo:
-            yield _run_one(work)
+            yield run_one(work)
         return
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     shares = multiprocessing.get_context("spawn").Queue()
@@ -174,7 +159,7 @@ def _run_all(todo: Sequence[_Work], workers: int) -> Iterator[Job]:
     with concurrent.futures.ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_claim_cores, initargs=(shares,)
     ) as pool:
-        pending = [pool.submit(_run_one, work) for work in todo]
+        pending = [pool.submit(run_one, work) for work in todo]
         try:
             for future in concurrent.futures.as_completed(pending):
                 yield future.result()
@@ -188,7 +173,15 @@ def _claim_cores(shares: Any) -> None:
         os.sched_setaffinity(0, mine)
 
 
-def _run_one(work: _Work) -> Job:
+def run_one(work: Work) -> Job:
+    """Run or resume a job in this process.
+
+    Args:
+        work: The job.
+
+    Returns:
+        The job; what came of it is in its run's record.
+    """
     path, job, resumable, root = work
     from chainlab.lab.compilation import use_cache
     from chainlab.lab.run import resume, start

@@ -11,13 +11,16 @@ import numpy as np
 from pydantic import BaseModel
 
 from chainlab.errors import UsageError
+from chainlab.lab.compilation import use_cache
 from chainlab.lab.config import Document, load
+from chainlab.lab.jobs import Job
 from chainlab.lab.journal import Journal
 from chainlab.lab.loop import Loop, Replica, replica, run_steps
-from chainlab.lab.record import Record, create_folder
+from chainlab.lab.record import Record, create_folder, provenance
 from chainlab.lab.run import describe
 from chainlab.lab.runner import Runner
-from chainlab.lab.sweep import Job, Result, results
+from chainlab.lab.surroundings import keep
+from chainlab.lab.sweep import Result, results
 from chainlab.lab.task import Task
 
 
@@ -92,13 +95,14 @@ def train_together(document: Document, folder: Path, wanted: Sequence[Job]) -> l
     """
     missing = [result.job for result in results(folder, wanted) if result.status != "done"]
     if missing:
+        use_cache()
         _train(document, folder, missing)
     return results(folder, wanted)
 
 
 def _train(document: Document, folder: Path, missing: Sequence[Job]) -> None:
     keys = list(missing[0].values)
-    documents = [load(document.path, job.overrides) for job in missing]
+    documents = [load(document.path, job.overrides, deep=index == 0) for index, job in enumerate(missing)]
     for key in keys:
         value = _at(documents[0].values, key)
         if not isinstance(value, float) or key.split(".")[0] == "run":
@@ -112,8 +116,8 @@ def _train(document: Document, folder: Path, missing: Sequence[Job]) -> None:
         del task
         return _loop(document, keys, np.asarray([seed for _, seed in pairs]), values, capacity)
 
-    settings = documents[0].envelope.run
-    runner = Runner(documents[0].task(), settings, range(len(pairs)), work, build=build)
+    settings, task, surroundings = documents[0].envelope.run, documents[0].task(), provenance()
+    runner = Runner(task, settings, range(len(pairs)), work, build=build)
     try:
         outcome = runner.run()
     except jax.errors.ConcretizationTypeError as error:
@@ -127,7 +131,8 @@ def _train(document: Document, folder: Path, missing: Sequence[Job]) -> None:
         (record.folder / "config.yaml").write_text(own.to_yaml())
         Journal(record.metrics).append(_part(line, part) for line in lines)
         command = ["sweep", str(document.path), *job.overrides, "--together"]
-        describe(record, own, documents[0].task(), command)
+        keep(own, record.folder)
+        describe(record, own, task, command, surroundings)
         final = {name: _values(value, part) for name, value in outcome.position.final.items()}
         seconds = outcome.position.seconds
         record.update(status="done", step=outcome.position.step, seconds=seconds, final=final, together=len(missing))

@@ -9,9 +9,10 @@ from jaxtyping import PyTree
 
 from chainlab.errors import UsageError
 from chainlab.lab import checkpoint
-from chainlab.lab.config import Document, load
+from chainlab.lab.config import Document
 from chainlab.lab.loop import build
 from chainlab.lab.record import Record
+from chainlab.lab.surroundings import load_run
 from chainlab.lab.task import Task
 from chainlab.typing import State
 
@@ -31,7 +32,7 @@ def trained(folder: Path, seed: int | None = None) -> tuple[Document, Task, Stat
         CheckpointError: The run has no whole checkpoint.
     """
     record = Record.open(folder)
-    document = load(folder / "config.yaml")
+    document = load_run(folder)
     task, seeds = document.task(), document.envelope.replicas
     if seed is not None and seed not in seeds:
         raise UsageError(f"{folder} has no seed {seed}: it trained {', '.join(map(str, seeds))}")

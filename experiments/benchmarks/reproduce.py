@@ -7,9 +7,10 @@ from pathlib import Path
 from chainlab.lab.bench import Row
 from chainlab.lab.config import load
 from chainlab.lab.config.locate import names
+from chainlab.lab.jobs import jobs
 from chainlab.lab.reproduce import reproduce
 from chainlab.lab.run import start
-from chainlab.lab.sweep import jobs, sweep
+from chainlab.lab.sweep import sweep
 from chainlab.lab.together import train_together
 
 _RATES = [round(1e-4 * 1.08**index, 8) for index in range(64)]

@@ -98,6 +98,10 @@ def test_every_module_of_a_verb_is_in_the_table():
         (("completion", "tcsh"), "tcsh"),
         (("config", "nothing_such"), "no experiment 'nothing_such'"),
         (("schema", "nothing_such"), "no experiment 'nothing_such'"),
+        (("verify",), "wanted a config, or --tag"),
+        (("verify", "--tag", "levitation"), "no packaged config has the tag 'levitation'"),
+        (("sweep", "mlp/digits", "--sweep", "batch_size"), "wanted KEY=VALUE"),
+        (("sweep", "mlp/digits", "--sweep", "batch_size=uniform(2)"), "sweep.batch_size"),
     ],
 )
 def test_usage_errors_exit_with_2_on_stderr(arguments, words, capsys):

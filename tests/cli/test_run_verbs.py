@@ -73,6 +73,25 @@ def test_list(chainlab, make_run):
     assert [run["name"] for run in found["runs"]] == ["mlp/a", "mlp/b"]
 
 
+def test_list_filters_sorts_and_exports(chainlab, make_run, tmp_path):
+    make_run("a", shift=0.1)
+    make_run("b", status="failed", error="[boom]")
+    make_run("c", shift=0.2)
+    _, out, _ = chainlab("list", "status=done", "--sort=-loss", "--columns", "loss,seeds")
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("mlp/")] == ["mlp/c", "mlp/a"]
+    assert out.split()[1:5] == ["run", "status", "loss", "seeds"]
+    _, out, _ = chainlab("list", "status=failed", "--columns", "error")
+    assert "[boom]" in out
+    _, out, _ = chainlab("list", "--keys")
+    assert "config.experiment" in out.split()
+    code, _, err = chainlab("list", "runs", "loss<0", "--to", "x.csv")
+    assert (code, "0 runs" in err, (tmp_path / "x.csv").exists()) == (0, True, True)
+    code, _, err = chainlab("list", "configs", "loss<0")
+    assert (code, "filters are for runs" in err) == (2, True)
+    _, out, _ = chainlab("list", "loss<0")
+    assert "meet every filter" in out
+
+
 def test_compare(chainlab, make_run, tmp_path):
     make_run("a", config="model: {width: 64}\n")
     make_run("b", config="model: {width: 128}\n", shift=0.5)
@@ -96,3 +115,31 @@ def test_they_need_neither_jax_nor_numpy_to_say_what_they_do(chainlab):
         code, out, _ = chainlab(verb, "--help")
         assert code == 0
         assert "Examples:" in out
+
+
+def test_a_report_over_all_runs(chainlab, make_run, tmp_path, monkeypatch):
+    code, _, err = chainlab("report", ".")
+    assert (code, "holds no runs" in err) == (2, True)
+    make_run("a")
+    make_run("b", shift=0.5)
+    code, out, _ = chainlab("report", "runs")
+    assert (code, out) == (0, "runs/index.html\n")
+    page = (tmp_path / "runs" / "index.html").read_text()
+    assert '"names":["mlp/a","mlp/b"]' in page
+    code, _, err = chainlab("report", "mlp/a", "--watch")
+    assert (code, "--watch is for a folder of runs" in err) == (2, True)
+
+    looks = []
+
+    def look(seconds):
+        looks.append((tmp_path / "runs" / "index.html").stat().st_mtime_ns)
+        if len(looks) == 2:
+            make_run("c")
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", look)
+    code, _, err = chainlab("report", "runs", "--watch")
+    assert (code, "watching" in err) == (0, True)
+    assert looks[0] == looks[1] < looks[2]  # written again when a run has written, and only then
+    assert "mlp/c" in (tmp_path / "runs" / "index.html").read_text()

@@ -2,13 +2,18 @@
 
 import doctest
 import re
+import shlex
 from pathlib import Path
 
+import click
 import jax
 import pytest
 
+from chainlab.cli.group import cli
+
 ROOT = Path(__file__).parents[2]
-PAGES = [path for path in sorted((ROOT / "docs").glob("*.md")) if ">>> " in path.read_text()]
+WRITTEN = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [path for path in WRITTEN if ">>> " in path.read_text()]
 
 
 @pytest.mark.slow
@@ -18,6 +23,26 @@ def test_pages_print_what_they_say(page):
         failed, tried = doctest.testfile(str(page), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert tried
     assert not failed
+
+
+def commands(text):
+    """The `chainlab` commands that a page shows in its console blocks, without comments and outputs."""
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            for part in re.split(r"&&|\|", line.removeprefix("$ ")):
+                words = shlex.split(part, comments=True)
+                if words[:1] == ["chainlab"]:
+                    yield words[1:]
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.stem)
+def test_commands_are_ones_that_there_are(page):
+    for verb, *arguments in commands(page.read_text()):
+        if not verb.startswith("-") and not verb.isupper():
+            command = cli.get_command(click.Context(cli), verb)
+            assert command is not None, verb
+            if not set(arguments) & {"-h", "--help"}:
+                command.make_context(verb, list(arguments))  # raises where an option or argument is wrong
 
 
 def test_the_readme_example_runs():

@@ -10,6 +10,8 @@ from chainlab.autodiff.explanation.layout import layout
 if TYPE_CHECKING:
     from chainlab.autodiff.explanation.graph import Explanation
 
+_SCRIPTS = ("values", "placement", "drawing", "camera", "selection", "panel", "tools")  # in the order in which they run
+
 
 def to_html(explanation: "Explanation", *, k: int = 5) -> str:
     """See `Explanation.to_html`."""
@@ -30,7 +32,7 @@ def to_html(explanation: "Explanation", *, k: int = 5) -> str:
     return template.render(
         title=explanation.title,
         style=(assets / "page.css").read_text(encoding="utf-8"),
-        script=(assets / "page.js").read_text(encoding="utf-8"),
+        script="\n".join((assets / "page" / f"{part}.js").read_text(encoding="utf-8") for part in _SCRIPTS),
         data=_embedded(data),
     )
 

@@ -39,9 +39,7 @@ def fill(kind: Any, data: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """A config as plain data."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(type(value)).dump_python(value, mode="json")
+    return shape.adapter(type(value)).dump_python(value, mode="json")
 
 
 def _default(cls: type | None, key: str) -> Any:

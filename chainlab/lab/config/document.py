@@ -20,7 +20,7 @@ from chainlab.lab.config.validate import Problem, deepen, suggest, validate
 if TYPE_CHECKING:
     from chainlab.lab.task import Task
 
-_NO_EFFECT = ("note", "tags", "expect", "tracking", "sweep")  # on what a run computes
+_NO_EFFECT = ("note", "tags", "expect", "tracking", "sweep", "search")  # on what a run computes
 _NO_EFFECT_RUN = ("checkpoint_every", "keep")
 
 
@@ -137,23 +137,29 @@ def _experiment(root: Node) -> tuple[Experiment | None, type | None, list[Proble
 def _unswept(sweep: Any, kinds: list[type], data: Any, root: Node) -> list[Problem]:
     """Keys of a sweep that name no field."""
     found: list[Problem] = []
-    for key in sweep if isinstance(sweep, dict) and len(kinds) == 2 else ():
-        parts = str(key).split(".")
-        known = {name: kind for cls in kinds for name, kind in shape.fields(cls).items()}
-        inside, value = known.get(parts[0]), data.get(parts[0])
-        if parts[0] not in known:
-            text = "names no key of this config" + suggest(parts[0], known)
-            found.append(Problem(root.key(("sweep", key)), ("sweep", key), text))
-            continue
-        for part in parts[1:]:
-            cls = shape.chosen(inside, value)
-            if cls is not None and part not in shape.fields(cls) and shape.closed(cls):
-                text = f"{part!r} names no key of this config" + suggest(part, shape.fields(cls))
-                found.append(Problem(root.key(("sweep", key)), ("sweep", key), text))
-                break
-            inside = shape.inside(inside, part, value)
-            value = value.get(part) if isinstance(value, dict) else None
+    for key, values in sweep.items() if isinstance(sweep, dict) and len(kinds) == 2 else ():
+        conditions = values.get("when") if isinstance(values, dict) else None
+        places = [("sweep", key), *(("sweep", key, "when", other) for other in conditions or ())]
+        for place in places:
+            if text := _unnamed(str(place[-1]), kinds, data):
+                found.append(Problem(root.key(place), place, text))
     return found
+
+
+def _unnamed(key: str, kinds: list[type], data: Any) -> str:
+    """Why a dotted key names no field; nothing where it does."""
+    parts = key.split(".")
+    known = {name: kind for cls in kinds for name, kind in shape.fields(cls).items()}
+    inside, value = known.get(parts[0]), data.get(parts[0])
+    if parts[0] not in known:
+        return "names no key of this config" + suggest(parts[0], known)
+    for part in parts[1:]:
+        cls = shape.chosen(inside, value)
+        if cls is not None and part not in shape.fields(cls) and shape.closed(cls):
+            return f"{part!r} names no key of this config" + suggest(part, shape.fields(cls))
+        inside = shape.inside(inside, part, value)
+        value = value.get(part) if isinstance(value, dict) else None
+    return ""
 
 
 def _order(problem: Problem) -> tuple[bool, str, int, int]:
@@ -162,9 +168,7 @@ def _order(problem: Problem) -> tuple[bool, str, int, int]:
 
 
 def _values(experiment: Experiment, envelope: Envelope, typed: Any) -> dict[str, Any]:
-    from pydantic import TypeAdapter
-
-    common = TypeAdapter(Envelope).dump_python(envelope, mode="json")
+    common = shape.adapter(Envelope).dump_python(envelope, mode="json")
     common.pop("base")
-    own = TypeAdapter(experiment.config_type).dump_python(typed, mode="json")
+    own = shape.adapter(experiment.config_type).dump_python(typed, mode="json")
     return {**common, "experiment": experiment.reference, **own}

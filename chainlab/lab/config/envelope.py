@@ -104,6 +104,57 @@ class Diagnose:
 
 
 @config
+class SweptValues:
+    """What a sweep tries for a key, where a plain list does not say it: a range, or values under a condition."""
+
+    choices: Annotated[tuple[Any, ...], MinLen(1)] | None = None
+    """A list of values."""
+    uniform: tuple[float, float] | None = None
+    """Real numbers between two bounds, all equally likely."""
+    log_uniform: tuple[float, float] | None = None
+    """Positive numbers between two bounds, whose logarithms are equally likely."""
+    integers: tuple[int, int] | None = None
+    """Integers between two bounds, both included."""
+    when: dict[str, Any] | None = None
+    """Values, or lists of values, that other keys must have, such as `{optimizer.name: sgd}`; else it is left out."""
+
+    def __post_init__(self) -> None:
+        kinds = ("choices", "uniform", "log_uniform", "integers")
+        stated = [kind for kind in kinds if getattr(self, kind) is not None]
+        if len(stated) != 1:
+            raise ValueError(f"wanted one of {', '.join(kinds)}, got {' and '.join(stated) or 'none'}")
+        low, high = (0, 1) if self.choices is not None else getattr(self, stated[0])
+        if not low < high:
+            raise ValueError(f"{stated[0]} goes from a smaller bound to a larger one, got [{low}, {high}]")
+        if self.log_uniform is not None and low <= 0:
+            raise ValueError(f"log_uniform needs bounds > 0, got [{low}, {high}]")
+
+
+@config
+class Search:
+    """How a sweep searches instead of trying every combination."""
+
+    trials: _Positive = 20
+    """Combinations to try."""
+    sampler: Literal["random", "tpe"] = "random"
+    """`random` draws every trial by itself; `tpe` learns from those before (Bergstra 2011; needs optuna)."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Seed of the draws."""
+    metric: str | None = None
+    """Metric that tells which trial is better, such as `validation/accuracy`; `tpe` and `asha` need it."""
+    mode: Literal["max", "min"] = "max"
+    """Whether the metric is better when larger or when smaller."""
+    pruner: Literal["none", "asha"] = "none"
+    """`asha` stops the worse two thirds of the trials early, again and again (Li 2020; needs optuna)."""
+
+    def __post_init__(self) -> None:
+        if self.metric is None and (self.sampler == "tpe" or self.pruner == "asha"):
+            raise ValueError(f"{'tpe' if self.sampler == 'tpe' else 'asha'} needs a metric to compare trials by")
+        if self.metric is not None and self.metric.count("/") != 1:
+            raise ValueError(f"metric is `split/name`, such as `validation/accuracy`, got {self.metric!r}")
+
+
+@config
 class Envelope:
     """The keys that every config has besides those of its experiment."""
 
@@ -119,8 +170,11 @@ class Envelope:
     """How long, and how often."""
     expect: tuple[Claim, ...] = ()
     """What the config claims; `chainlab verify` checks it."""
-    sweep: dict[str, Annotated[tuple[Any, ...], MinLen(1)]] | None = None
-    """Values to try by dotted key, every combination a run: `{optimizer.learning_rate: [1e-3, 1e-2]}`."""
+    sweep: dict[str, Annotated[tuple[Any, ...], MinLen(1)] | SweptValues] | None = None
+    """Values to try by dotted key, every combination a run: `{optimizer.learning_rate: [1e-3, 1e-2]}`; a range, such
+    as `{log_uniform: [1e-4, 1e-1]}`, is drawn from."""
+    search: Search | None = None
+    """How many draws a sweep makes, and by what; null tries every combination where all values are lists."""
     diagnose: Diagnose | None = None
     """Diagnose gradients during the run; null does not."""
     tracking: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()

@@ -5,7 +5,10 @@ import functools
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 def bare(kind: Any) -> Any:
@@ -30,6 +33,14 @@ def fields(cls: type) -> Mapping[str, Any]:
         return {name: field.annotation for name, field in cls.model_fields.items()}
     hints = typing.get_type_hints(cls, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+@functools.cache
+def adapter(kind: type) -> "TypeAdapter[Any]":
+    """Pydantic's view of a config class; building it costs more than reading a config."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def is_config(kind: Any) -> bool:

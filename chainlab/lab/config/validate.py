@@ -73,11 +73,11 @@ def validate(
     Returns:
         The config, or None with every mistake.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
         # JSON mode: a list is a tuple and an integer a float, while text is never a number
-        return TypeAdapter(kind).validate_json(json.dumps(data)), []
+        return shape.adapter(kind).validate_json(json.dumps(data)), []
     except ValidationError as error:
         found = error.errors(include_url=False)
     grouped: dict[_Path, list[dict[str, Any]]] = {}

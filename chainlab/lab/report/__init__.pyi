@@ -1,5 +1,7 @@
 from .comparison import compare as compare
 from .comparison import write_comparison as write_comparison
+from .overview import watch_overview as watch_overview
+from .overview import write_overview as write_overview
 from .page import write as write
 from .panels import load_panels as load_panels
 from .panels import save_panels as save_panels

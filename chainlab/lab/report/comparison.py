@@ -76,16 +76,7 @@ def compare(runs: Sequence[RunFolder]) -> Comparison:
     ]
     keys = ("versions", "platform", "devices", "cores", "xla_flags", "git", "data")
     environments = [{key: run.summary.get(key) for key in keys} for run in runs]
-    return Comparison(runs, results, _differences([_config(run) for run in runs]), _differences(environments))
-
-
-def _config(run: RunFolder) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(run.config) or {}
-    except yaml.YAMLError as error:
-        raise UsageError(f"{run.path / 'config.yaml'}: not readable as YAML: {error}") from None
+    return Comparison(runs, results, _differences([run.settings for run in runs]), _differences(environments))
 
 
 def _differences(documents: Sequence[Any]) -> list[Difference]:

@@ -1,5 +1,6 @@
 """The report of a run: one HTML file that needs nothing else."""
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -15,6 +16,7 @@ from chainlab.lab.runs import RunFolder, read
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 
 def write(folder: Path, path: Path | None = None) -> Path:
@@ -89,6 +91,7 @@ def _environment() -> "Environment":
     )
     environment.filters["cell"] = cell
     environment.filters["drawing"] = Markup  # matplotlib's own SVG, whose text it escaped
+    environment.filters["embedded"] = embedded
     return environment
 
 
@@ -110,6 +113,25 @@ def cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def embedded(data: Any) -> "Markup":
+    r"""Plain data as JSON that cannot end the script element it stands in, whatever names it holds.
+
+    Args:
+        data: The data; every number is finite.
+
+    Returns:
+        The JSON.
+
+    Example:
+        >>> print(embedded(["</script>"]))
+        ["\u003c/script\u003e"]
+    """
+    from markupsafe import Markup
+
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
 def duration(seconds: float | int) -> str:

@@ -92,7 +92,7 @@ def test_export_writes_what_was_trained(run, tmp_path, capsys):
     leaves, _ = checkpoint.load(Record(run.folder).best)
     weight = leaves["['best'].state.params['dense0']['weight']"][1]
     np.testing.assert_array_equal(stored["dense0.weight"], weight)
-    code, _, err = command(capsys, "export", run.folder, "--seed", 7)
+    code, _, err = command(capsys, "export", run.folder, "--format", "safetensors", "--seed", 7)
     assert code == 2
     assert "has no seed 7: it trained 0, 1" in err
 

@@ -7,8 +7,9 @@ import pytest
 
 from chainlab.errors import ConfigError, UsageError
 from chainlab.lab.config import load
+from chainlab.lab.jobs import jobs
 from chainlab.lab.run import start
-from chainlab.lab.sweep import jobs, results, sweep
+from chainlab.lab.sweep import results, sweep
 from chainlab.lab.together import train_together
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
