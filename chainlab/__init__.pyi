@@ -8,6 +8,7 @@ from . import interop as interop
 from . import lab as lab
 from . import nn as nn
 from . import optim as optim
+from . import parallel as parallel
 from . import quantum as quantum
 from . import spiking as spiking
 from . import transformer as transformer

@@ -14,11 +14,12 @@ class DataConfig:
     """What is modelled."""
 
     source: str = "digits"
-    """A text file, `tinyshakespeare`, or `digits`: scikit-learn's 8x8 images, 64 grey levels and then the label."""
+    """A text file, `tinyshakespeare`, `digits` (scikit-learn's 8x8 images, 64 grey levels and then the label), or
+    `random`: tokens without a meaning, to plan and to measure with."""
     tokens: Literal["character", "byte", "bpe"] = "character"
     """What a token of a text is."""
     vocabulary: Annotated[int, Gt(256)] = 512
-    """Tokens of `bpe`, which is learned from the training text."""
+    """Tokens of `bpe`, which is learned from the training text, or of `random`."""
     train: Annotated[float, Gt(0), Lt(1)] = 0.9
     """Share of a text, from its start, to train on."""
     held_out: Annotated[float, Ge(0), Lt(1)] = 0.0
@@ -78,11 +79,14 @@ class Source:
 
 def load(config: TransformerConfig) -> Source:
     """Read what a config models; `chainlab generate` finds the tokenizer of a run here too."""
-    from chainlab.transformer import digit_sequences, text_source
+    from chainlab.transformer import digit_sequences, random_sequences, text_source
 
     if config.data.source == "digits":
         data = digit_sequences(config.batch_size)
         return Source(data, 27)
+    if config.data.source == "random":
+        vocabulary = config.data.vocabulary
+        return Source(random_sequences(vocabulary, config.batch_size, config.model.context), vocabulary)
     options = config.data
     data, text = text_source(
         options.source,

@@ -49,19 +49,44 @@ def quiet_option(function: _Function) -> _Function:
     return click.option("-q", "--quiet", is_flag=True, help="No progress.")(function)
 
 
-def choose_device(device: str | None) -> None:
-    """Set the platform and the compile cache; call before any JAX computation.
+def scale_options(function: _Function) -> _Function:
+    """`--virtual-devices`, `--processes` and `--distributed`."""
+    for option in (
+        click.option("--distributed", is_flag=True, help="Join the processes of a cluster's job (SLURM, MPI, TPU)."),
+        click.option("--processes", type=click.IntRange(min=1), help="Train in this many processes on this machine."),
+        click.option(
+            "--virtual-devices", type=click.IntRange(min=1), help="Simulate devices on the CPU, to test a `mesh:`."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def choose_device(device: str | None, virtual_devices: int | None = None, *, distributed: bool = False) -> None:
+    """Set the platform, join the run's other processes and set the compile cache; call before any JAX computation.
 
     Args:
         device: `cpu`, `gpu`, `tpu`, or None for JAX's own choice.
+        virtual_devices: Devices to simulate on the CPU, in all processes together.
+        distributed: Whether the processes are those of a cluster's job.
 
     Raises:
         UsageError: JAX finds no such device.
     """
     import jax
 
+    from chainlab.lab import processes
     from chainlab.lab.compilation import use_cache
 
+    if virtual_devices:
+        count = processes.count()
+        if virtual_devices % count:
+            raise UsageError(f"--virtual-devices {virtual_devices}: wanted a multiple of the {count} processes")
+        jax.config.update("jax_num_cpu_devices", virtual_devices // count)
+    if distributed:
+        processes.join_cluster()
+    else:
+        processes.join()
     if device:
         jax.config.update("jax_platforms", {"gpu": "cuda,rocm"}.get(device, device))
         try:
@@ -77,7 +102,9 @@ def document_of(
     seed: int | None,
     seeds: int | None,
     device: str | None,
+    virtual_devices: int | None = None,
     *,
+    distributed: bool = False,
     tuned: bool = False,
 ) -> "Document":
     """The config of a training verb, with its options applied; the config is checked before JAX starts a device.
@@ -91,7 +118,7 @@ def document_of(
     document = load(config, [*overrides, *flags])
     if tuned and Path(sys.argv[0]).stem in ("chainlab", "__main__"):  # not from another program's process
         tuning.apply(document, sys.argv[1:])
-    choose_device(device)
+    choose_device(device, virtual_devices, distributed=distributed)
     return document
 
 
@@ -110,7 +137,11 @@ def dry(document: "Document", *, as_json: bool) -> None:
 
 def launch(begin: "Callable[[], Run]", *, as_json: bool) -> int:
     """Run, print what came of it, and give the exit code."""
+    from chainlab.lab import processes
+
     run = begin()
+    if not processes.is_first():
+        return run.exit_code
     if as_json:
         out({"run": str(run.folder), **run.summary}, as_json=True)
     else:

@@ -28,6 +28,7 @@ VERBS = {
     },
     "Configs and machine": {
         "new": "Start an experiment of your own: a module and a config that run at once.",
+        "plan": "Say what a config needs on a mesh of many devices: memory, traffic, time.",
         "validate": "Check a config without running it.",
         "config": "Print an experiment's config with every default and its meaning.",
         "schema": "Print the JSON Schema of configs, for editors.",

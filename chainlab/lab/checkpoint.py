@@ -16,6 +16,7 @@ from jax.tree_util import keystr, tree_flatten_with_path, tree_unflatten
 from jaxtyping import PyTree
 
 from chainlab.errors import CheckpointError
+from chainlab.lab import sharded_checkpoint
 
 _MAGIC = b"chainlab checkpoint 1\n"
 
@@ -90,18 +91,20 @@ def save(path: Path, tree: PyTree, meta: Mapping[str, Any]) -> None:
     write_atomic(path, _MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
 
 
-def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def load(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
     """Read a checkpoint without a template.
 
     Args:
         path: The file.
 
     Returns:
-        The leaves by key path, and the metadata.
+        The leaves by key path, and the metadata. Those of a folder (a run on a mesh) are read when they are used.
 
     Raises:
         CheckpointError: The file is missing, not a checkpoint, or damaged.
     """
+    if path.is_dir():
+        return sharded_checkpoint.load(path)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -115,12 +118,12 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return payload["leaves"], json.loads(payload["meta"])
 
 
-def fit(stored: Mapping[str, np.ndarray], template: PyTree, *, source: str) -> PyTree:
+def fit(stored: Mapping[str, Any], template: PyTree, *, source: str) -> PyTree:
     """Put leaves into the structure of a template; nothing is cast, filled in or left out.
 
     Args:
         stored: Leaves by key path.
-        template: A tree of arrays or of `jax.ShapeDtypeStruct`.
+        template: A tree of arrays or of `jax.ShapeDtypeStruct`; a leaf goes where its `sharding` says.
         source: What the leaves come from, for the error.
 
     Returns:
@@ -134,7 +137,7 @@ def fit(stored: Mapping[str, np.ndarray], template: PyTree, *, source: str) -> P
     problems = [
         f"  extra     {name}: {array.dtype}{list(array.shape)}" for name, array in stored.items() if name not in wanted
     ]
-    restored: list[Any] = []
+    found: list[Any] = []
     for name, leaf in wanted.items():
         shape, dtype = tuple(leaf.shape), leaf.dtype
         if _is_key(leaf):
@@ -147,20 +150,27 @@ def fit(stored: Mapping[str, np.ndarray], template: PyTree, *, source: str) -> P
         if tuple(array.shape) != shape or array.dtype != dtype:
             problems.append(f"  different {name}: wanted {dtype}{list(shape)}, got {array.dtype}{list(array.shape)}")
             continue
-        restored.append(_wrap(array, leaf.dtype) if _is_key(leaf) else jnp.asarray(array))
+        found.append(array)
     if problems:
         raise CheckpointError(
             f"{source} does not fit this state ({len(problems)} leaves); was it written by another config?\n"
             + "\n".join(problems)
         )
-    return tree_unflatten(structure, restored)
+    templates = list(wanted.values())
+    if found and all(isinstance(array, sharded_checkpoint.StoredArray) for array in found):
+        found = sharded_checkpoint.read(found, [getattr(leaf, "sharding", None) for leaf in templates])
+    arrays = [jnp.asarray(array) for array in found]
+    return tree_unflatten(
+        structure,
+        [_wrap(array, leaf.dtype) if _is_key(leaf) else array for array, leaf in zip(arrays, templates, strict=True)],
+    )
 
 
-def _wrap(data: np.ndarray, dtype: Any) -> Any:
+def _wrap(data: Any, dtype: Any) -> Any:
     """Key data as random keys of a given key type."""
     names = ("threefry2x32", "rbg", "unsafe_rbg")
     name = next(name for name in names if jax.eval_shape(lambda name=name: jax.random.key(0, impl=name)).dtype == dtype)
-    return jax.random.wrap_key_data(jnp.asarray(data), impl=name)
+    return jax.random.wrap_key_data(data, impl=name)
 
 
 def restore(path: Path, template: PyTree) -> tuple[PyTree, dict[str, Any]]:

@@ -110,7 +110,7 @@ def build(task: Task, seeds: Sequence[int], capacity: int) -> Loop:
     if len(seeds) == 1:
         initial: Any = seeds[0]
     else:
-        initial = jnp.asarray(seeds)
+        initial = np.asarray(seeds)
         start = jax.vmap(start)
         steps = jax.vmap(steps, (0, None, None, None))
         evaluate = jax.vmap(evaluate, (0, None))

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -97,10 +98,16 @@ class Record:
     Attributes:
         folder: The run folder.
         summary: What `run.json` holds.
+        shared: The run folder whose checkpoints are read and written; `folder` unless several processes train.
     """
 
     folder: Path
     summary: dict[str, Any] = field(default_factory=dict)
+    shared: Path | None = None
+
+    @property
+    def _checkpoints(self) -> Path:
+        return (self.shared or self.folder) / "checkpoints"
 
     @classmethod
     def open(cls, folder: Path) -> "Record":
@@ -132,20 +139,25 @@ class Record:
 
     def checkpoint(self, step: int) -> Path:
         """The checkpoint file of a step."""
-        return self.folder / "checkpoints" / f"step-{step:09d}.ckpt"
+        return self._checkpoints / f"step-{step:09d}.ckpt"
 
     @property
     def best(self) -> Path:
         """The checkpoint of the best evaluation."""
-        return self.folder / "checkpoints" / "best.ckpt"
+        return self._checkpoints / "best.ckpt"
 
     def checkpoints(self) -> Sequence[Path]:
         """Step checkpoints, the latest first."""
-        return sorted((self.folder / "checkpoints").glob("step-*.ckpt"), reverse=True)
+        return sorted(self._checkpoints.glob("step-*.ckpt"), reverse=True)
 
     def prune(self, keep: int) -> None:
         """Remove all step checkpoints but the latest `keep`, and what interrupted saves left behind."""
-        for path in self.checkpoints()[keep:]:
-            path.unlink(missing_ok=True)
-        for path in (self.folder / "checkpoints").glob(".*.ckpt.*"):
+        if self.shared not in (None, self.folder):
+            return  # the first process does it
+        for path in [*self.checkpoints()[keep:], *self._checkpoints.glob("*.ckpt.orbax*")]:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        for path in self._checkpoints.glob(".*.ckpt.*"):
             path.unlink(missing_ok=True)

@@ -14,13 +14,14 @@ from typing import Any
 import jax
 
 from chainlab.errors import UsageError
-from chainlab.lab import compilation, progress, report, sinks
+from chainlab.lab import compilation, processes, progress, report, sinks
 from chainlab.lab.claims import judge
 from chainlab.lab.config import Document
 from chainlab.lab.layers import layer_panels
 from chainlab.lab.memory import parameter_count
 from chainlab.lab.record import Record, create_folder, peak_memory_mib, provenance
 from chainlab.lab.runner import Outcome, Runner
+from chainlab.lab.sharded import gather, lay_out, shard
 from chainlab.lab.signals import graceful
 from chainlab.lab.surroundings import keep, load_run
 from chainlab.lab.task import Task
@@ -65,12 +66,19 @@ def start(
         ChainlabError: The run failed; its folder keeps what it did until then.
     """
     task = document.task()
-    folder = create_folder(root, document.experiment.name, document.hash)
-    record = Record(folder)
-    (folder / "config.yaml").write_text(document.to_yaml())
-    keep(document, folder)
-    describe(record, document, task, command)
-    return _drive(document, task, record, until=until, quiet=quiet, prepare=lambda runner: None)
+    if document.envelope.mesh is not None:
+        lay_out(task, document.envelope.mesh)  # a mesh that does not fit leaves no folder behind
+    if processes.is_first():
+        folder = create_folder(root, document.experiment.name, document.hash)
+        (folder / "config.yaml").write_text(document.to_yaml())
+        keep(document, folder)
+    else:
+        folder = Path()
+    folder = Path(processes.agree_on(str(folder)))
+    with processes.own_folder(folder) as own:
+        record = Record(own, shared=folder)
+        describe(record, document, task, command)
+        return _drive(document, task, record, until=until, quiet=quiet, prepare=lambda runner: None)
 
 
 def describe(
@@ -105,13 +113,14 @@ def describe(
     )
 
 
-def resume(folder: Path, *, until: int | None = None, quiet: bool = False) -> Run:
+def resume(folder: Path, *, until: int | None = None, quiet: bool = False, overrides: Sequence[str] = ()) -> Run:
     """Continue a run from its latest checkpoint, with the code that it was started with.
 
     Args:
         folder: The run folder.
         until: Stop, with a checkpoint, after this step.
         quiet: No progress.
+        overrides: Another mesh, as `mesh.data=4` or `mesh=null`.
 
     Returns:
         The run.
@@ -123,9 +132,11 @@ def resume(folder: Path, *, until: int | None = None, quiet: bool = False) -> Ru
     record = Record.open(folder)
     if record.summary.get("status") == "done":
         raise UsageError(f"{folder} is finished: nothing is left to resume; start a new run for another length")
-    document = load_run(folder)
+    document = load_run(folder, overrides)
     task = document.task()
-    return _drive(document, task, record, until=until, quiet=quiet, prepare=Runner.restore)
+    with processes.own_folder(folder) as own:
+        record = Record(own, record.summary, shared=folder)
+        return _drive(document, task, record, until=until, quiet=quiet, prepare=Runner.restore)
 
 
 def _drive(
@@ -145,14 +156,19 @@ def _drive(
             compiled = stack.enter_context(compilation.watch())
             interruption = stack.enter_context(graceful())
             trackers = [stack.enter_context(sinks.open(name, record.folder)) for name in document.envelope.tracking]
+            layout = None if document.envelope.mesh is None else lay_out(task, document.envelope.mesh)
+            on_mesh = stack.enter_context(ExitStack())
+            if layout:
+                on_mesh.enter_context(layout.use())
             runner = Runner(
-                task,
+                shard(task, layout) if layout else task,
                 settings,
                 seeds,
                 record,
                 config_hash=document.hash,
                 sinks=[tracker.scalars for tracker in trackers],
                 diagnose_every=document.envelope.diagnose.every if document.envelope.diagnose else None,
+                layout=layout,
             )
             prepare(runner)
             runner.progress = stack.enter_context(progress.choose(settings.steps, runner.position.step, quiet=quiet))
@@ -169,8 +185,12 @@ def _drive(
                 parameters=parameter_count(first(outcome, len(seeds))),
                 final=outcome.position.final,
             )
+            state = first(outcome, len(seeds))
+            if layout:
+                state = gather(state, layout)
+            on_mesh.close()
             if outcome.status == "done":
-                _conclude(document, task, record, outcome)
+                _conclude(document, task, record, state)
             record.update(
                 ended=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 total_seconds=time.perf_counter() - began,
@@ -179,7 +199,8 @@ def _drive(
         record.update(status="failed", error="".join(traceback.format_exception_only(error)).strip())
         raise
     report.write(record.folder)
-    return Run(record.folder, record.summary, interruption.exit_code if outcome.status == "interrupted" else 0)
+    exit_code = interruption.exit_code if outcome.status == "interrupted" else 0
+    return Run(record.shared or record.folder, record.summary, exit_code)
 
 
 def first(outcome: Outcome, seeds: int) -> Any:
@@ -188,10 +209,10 @@ def first(outcome: Outcome, seeds: int) -> Any:
     return state if seeds == 1 else jax.tree.map(lambda leaf: leaf[0], state)
 
 
-def _conclude(document: Document, task: Task, record: Record, outcome: Outcome) -> None:
+def _conclude(document: Document, task: Task, record: Record, state: Any) -> None:
     claims = judge(document.envelope.expect, record.summary)
     record.update(claims=claims)
     panels = list(layer_panels(record.folder))
     if task.panels is not None:
-        panels += task.panels(first(outcome, len(document.envelope.replicas)), record.folder)
+        panels += task.panels(state, record.folder)
     report.save_panels(panels, record.folder)

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from chainlab.errors import CheckpointError, NonFiniteError, UsageError
-from chainlab.lab import checkpoint, fingerprints, nonfinite
+from chainlab.lab import checkpoint, fingerprints, nonfinite, processes, sharded_checkpoint
 from chainlab.lab.config.envelope import RunConfig
 from chainlab.lab.layers import LayerHistory
 from chainlab.lab.loop import Loop, Replica, build
@@ -20,6 +21,7 @@ from chainlab.lab.progress import Progress
 from chainlab.lab.record import Record, plain
 from chainlab.lab.signals import Interruption
 from chainlab.lab.task import Task
+from chainlab.parallel.layout import Layout
 
 _CAPACITY = 1024  # most steps of a dispatch unless the config says otherwise
 _DISPATCH_SECONDS = 0.5  # a dispatch is kept about this long, so that signals and progress are prompt
@@ -70,6 +72,8 @@ class Runner:
         progress: Told about every block, line and evaluation.
         sinks: Called with `(step, split, metrics)` for every line of metrics.jsonl.
         diagnose_every: Steps between two records of every layer's statistics; none when None.
+        layout: Where the task's arrays lie on a mesh, if they do; the task is one of `shard`, and the runner is used
+            inside `layout.use()`.
         build: Makes the compiled functions, from the task, the seeds and the most steps of a dispatch.
     """
 
@@ -84,6 +88,7 @@ class Runner:
         progress: Progress | None = None,
         sinks: Sequence[Callable[[int, str, Mapping[str, Any]], None]] = (),
         diagnose_every: int | None = None,
+        layout: Layout | None = None,
         build: Callable[[Task, Sequence[int], int], Loop] = build,
     ) -> None:
         if settings.monitor and settings.monitor.partition("/")[0] not in task.data.splits:
@@ -96,8 +101,10 @@ class Runner:
         self._periods = [p for p in (settings.eval_every, settings.checkpoint_every, diagnose_every) if p]
         limits = [settings.block or _CAPACITY, settings.steps, *self._periods]
         self.loop: Loop = build(task, seeds, min(limits))
-        self.arrays: PyTree = jax.device_put(task.data.arrays)
-        self.splits = {name: jax.device_put(split) for name, split in task.data.splits.items()}
+        self.layout = layout
+        whole = None if layout is None else layout.whole
+        self.arrays: PyTree = jax.device_put(task.data.arrays, whole)
+        self.splits = {name: jax.device_put(split, whole) for name, split in task.data.splits.items()}
         self.layers: LayerHistory | None = None
         if diagnose_every:
             self.layers = LayerHistory(task, diagnose_every, record.folder, self.arrays, len(seeds))
@@ -128,8 +135,23 @@ class Runner:
             "config_hash": self.config_hash,
             "metrics_bytes": self.record.metrics.stat().st_size if self.record.metrics.exists() else 0,
         }
-        checkpoint.save(self.record.checkpoint(position.step), {"last": self.current, "best": self.best}, meta)
+        self._store(self.record.checkpoint(position.step), {"last": self.current, "best": self.best}, meta)
         self.record.prune(self.settings.keep)
+
+    def _store(self, path: Path, tree: PyTree, meta: Mapping[str, Any]) -> None:
+        """Write a checkpoint: one file, or on a mesh a folder into which every process writes what it holds."""
+        if self.layout is None:
+            checkpoint.save(path, tree, meta)
+        else:
+            sharded_checkpoint.save(path, sharded_checkpoint.raw(tree), meta)
+
+    def _template(self) -> Replica:
+        """The shapes of a replica, and on a mesh the places of its arrays."""
+        shapes = jax.eval_shape(self.loop.start)
+        if self.layout is None:
+            return shapes
+        places = jax.jit(self.loop.start).lower().compile().output_shardings
+        return jax.tree.map(lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), shapes, places)
 
     def restore(self) -> None:
         """Continue from the latest checkpoint that is whole, or from the start where none was written yet.
@@ -149,7 +171,7 @@ class Runner:
                     f"{path} belongs to config {meta['config_hash'][:8]}, not to {self.config_hash[:8]}: "
                     "config.yaml was changed after the run started; start a new run instead"
                 )
-            template = jax.eval_shape(self.loop.start)
+            template = self._template()
             has_best = any(name.startswith("['best']") for name in stored)
             trees = checkpoint.fit(stored, {"last": template, "best": template if has_best else None}, source=str(path))
             self.replica, self.best = trees["last"], trees["best"]
@@ -227,7 +249,7 @@ class Runner:
         for path in self.record.checkpoints():
             stored, meta = checkpoint.load(path)
             last = {name: leaf for name, leaf in stored.items() if name.startswith("['last']")}
-            tree = checkpoint.fit(last, {"last": jax.eval_shape(self.loop.start)}, source=str(path))
+            tree = checkpoint.fit(last, {"last": self._template()}, source=str(path))
             return tree["last"], meta["step"]
         return self.loop.start(), 0
 
@@ -277,7 +299,7 @@ class Runner:
         """How many steps to run next: up to the next stop, for about half a second."""
         count = min(self.loop.capacity, self._next_stop(until) - self.position.step)
         budget = 1 if self.rate is None else max(1, int(self.rate * _DISPATCH_SECONDS))
-        return min(count, budget)
+        return processes.agree(min(count, budget))
 
     def run(self, *, until: int | None = None, interruption: Interruption | None = None) -> Outcome:
         """Run to the last step, to step `until`, or to an interruption; always end with a checkpoint.
@@ -316,7 +338,7 @@ class Runner:
                 fingerprints.journal(self.record).append([fingerprints.take(position.step, self.current.state)])
             if self.layers is not None and position.step % self.layers.every == 0:
                 self.layers.observe(position.step, self.current)
-            if interruption:
+            if processes.agree(int(bool(interruption))):
                 status = "interrupted"
                 break
             every = settings.checkpoint_every
@@ -327,7 +349,7 @@ class Runner:
         position.seconds = time.perf_counter() - began
         self.save()
         if self.best is not None:
-            checkpoint.save(self.record.best, {"best": self.best}, {"step": position.step, "final": position.final})
+            self._store(self.record.best, {"best": self.best}, {"step": position.step, "final": position.final})
         return Outcome(status, position, self.current, self.best)
 
 

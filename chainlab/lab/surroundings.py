@@ -6,6 +6,7 @@ import platform
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from chainlab.lab.config import Document, load
@@ -49,11 +50,12 @@ def keep(document: Document, folder: Path) -> None:
                 shutil.copyfile(path, folder / _SOURCE / inside)
 
 
-def load_run(folder: Path) -> Document:
+def load_run(folder: Path, overrides: Sequence[str] = ()) -> Document:
     """The config of a run, with the code that the run was started with.
 
     Args:
         folder: The run folder.
+        overrides: `a.b=value`, such as another mesh.
 
     Returns:
         The config; a user's experiment is loaded from the run's `source/`.
@@ -63,12 +65,13 @@ def load_run(folder: Path) -> Document:
     """
     config = folder / "config.yaml"
     if not (folder / _SOURCE).is_dir():
-        return load(config)
+        return load(config, overrides)
     from chainlab.lab.runs import read
 
     address = str(read(folder).settings["experiment"])
     file, _, function = address.rpartition(":")
-    return load(config, [f"experiment={(folder / _SOURCE / Path(file).name).resolve()}:{function}"])
+    kept = f"{(folder / _SOURCE / Path(file).name).resolve()}:{function}"
+    return load(config, [f"experiment={kept}", *overrides])
 
 
 def differing_packages(folder: Path) -> list[str]:

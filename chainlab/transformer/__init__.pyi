@@ -21,6 +21,7 @@ from .softmax_attention import softmax_attention as softmax_attention
 from .sources import byte_pairs as byte_pairs
 from .sources import digit_sequences as digit_sequences
 from .sources import fixed_batches as fixed_batches
+from .sources import random_sequences as random_sequences
 from .sources import text_source as text_source
 from .state_dict import export_state_dict as export_state_dict
 from .state_dict import import_state_dict as import_state_dict

@@ -4,6 +4,7 @@ import jax
 from jaxtyping import Array, Float
 
 from chainlab.errors import UsageError
+from chainlab.parallel import axis_size, ring_attention
 from chainlab.transformer.backend import attention_form
 from chainlab.transformer.blockwise_attention import blockwise_attention
 from chainlab.transformer.softmax_attention import softmax_attention
@@ -27,7 +28,8 @@ def attend(
         window: Tokens a query sees, itself included; all earlier ones by default.
         scale: Factor of the scores; $1/\sqrt{\text{dim}}$ by default.
         form: `full` (every derivative, memory quadratic in the length), `blockwise` (memory linear, first
-            order), `fused` (`jax.nn.dot_product_attention`: cuDNN where there is one), or `auto`.
+            order), `ring` (the sequence is divided over the `sequence` axis of a mesh), `fused`
+            (`jax.nn.dot_product_attention`: cuDNN where there is one), or `auto`.
 
     Returns:
         The attended values.
@@ -35,14 +37,18 @@ def attend(
     Raises:
         UsageError: The shapes do not fit together, or there is no such form.
     """
+    if form == "auto" and query.ndim == 4 and axis_size("sequence") > 1 and not query.shape[-3] % axis_size("sequence"):
+        form = "ring"
     if form == "auto":
         form = attention_form(query.shape[-3], query.dtype)
     if form == "full":
         return softmax_attention(query, key, value, window=window, scale=scale)
     if form == "blockwise":
         return blockwise_attention(query, key, value, window=window, scale=scale)
+    if form == "ring":
+        return ring_attention(query, key, value, window=window, scale=scale)
     if form == "fused":
         # its window is the number of earlier tokens, ours counts the token itself
         local = None if window is None else (window - 1, 0)
         return jax.nn.dot_product_attention(query, key, value, scale=scale, is_causal=True, local_window_size=local)
-    raise UsageError(f"unknown form of attention {form!r}; choose auto, full, blockwise or fused")
+    raise UsageError(f"unknown form of attention {form!r}; choose auto, full, blockwise, ring or fused")

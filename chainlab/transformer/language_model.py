@@ -11,13 +11,14 @@ from chainlab.errors import UsageError
 from chainlab.nn.dense import affine
 from chainlab.nn.dropout import dropout
 from chainlab.nn.norm import accumulator
+from chainlab.parallel import one_forward_one_backward, schedule
 from chainlab.transformer.architecture import Architecture
 from chainlab.transformer.backend import layer_execution
 from chainlab.transformer.block import block, norm
 from chainlab.transformer.embedding import embed
 from chainlab.transformer.feed_forward import Auxiliary
 from chainlab.transformer.initialization import embedding_init, head_init
-from chainlab.transformer.repeat import repeat
+from chainlab.transformer.repeat import repeat, stacked_layers
 from chainlab.typing import Params, PRNGKey
 
 
@@ -42,6 +43,8 @@ class LanguageModel(NamedTuple):
         init: `init(key) -> params`.
         apply: `apply(params, tokens, *, key=None) -> logits`.
         forward: `forward(params, tokens, *, cache=None, key=None) -> Output`.
+        mean_loss: `mean_loss(params, tokens, targets, measure, *, key=None) -> scalar`, the mean of
+            `measure(logits, targets)` by a pipeline that turns each micro-batch back at once (`schedule: 1f1b`).
         start: `start(params, batch) -> cache`, empty. The first call of `forward` with it takes any number
             of tokens, each later one a single token.
         architecture: The shape.
@@ -51,6 +54,7 @@ class LanguageModel(NamedTuple):
     init: Callable[[PRNGKey], Params]
     apply: Callable[..., Float[Array, "batch seq vocabulary"]]
     forward: Callable[..., Output]
+    mean_loss: Callable[..., Array]
     start: Callable[..., Any]
     architecture: Architecture
     vocabulary: int
@@ -102,18 +106,29 @@ def language_model(architecture: Architecture, vocabulary: int) -> LanguageModel
             params["head"] = {"weight": head_init(a)(head_key, (a.dim, vocabulary), jnp.float32)}
         return params
 
-    def forward(
-        params: Params, tokens: Int[Array, "batch seq"], *, cache: Any = None, key: PRNGKey | None = None
-    ) -> Output:
+    def enter(params: Params, tokens: Array, position: Any, key: PRNGKey | None) -> tuple[Params, Array, Any]:
+        """The parameters in the type they are used in, the input of the blocks, and the blocks' randomness."""
         length = tokens.shape[1]
         if length > a.context:
             raise UsageError(f"a sequence of {length} tokens is longer than the model's context of {a.context}")
         if a.precision != "parameters":
             params = jax.tree.map(lambda leaf: leaf.astype(a.precision), params)
-        position = 0 if cache is None else cache["position"]
         noise_key, block_key = (None, None) if key is None else jax.random.split(key)
+        return params, noise.apply({}, embed(a, params, tokens, position), key=noise_key), block_key
 
-        x = noise.apply({}, embed(a, params, tokens, position), key=noise_key)
+    def leave(params: Params, x: Float[Array, "batch seq dim"]) -> Float[Array, "batch seq vocabulary"]:
+        """The logits of the blocks' output."""
+        x = final_norm.apply(params["norm"], x)
+        head = params["tokens"]["table"].T if a.tied else params["head"]["weight"]
+        logits = affine(x, head)
+        logits = logits.astype(accumulator(logits.dtype)) / a.width_ratio
+        return logits if a.softcap is None else a.softcap * jnp.tanh(logits / a.softcap)
+
+    def forward(
+        params: Params, tokens: Int[Array, "batch seq"], *, cache: Any = None, key: PRNGKey | None = None
+    ) -> Output:
+        position = 0 if cache is None else cache["position"]
+        params, x, block_key = enter(params, tokens, position, key)
         x, new, auxiliary = repeat(
             blocks,
             params["blocks"],
@@ -125,15 +140,26 @@ def language_model(architecture: Architecture, vocabulary: int) -> LanguageModel
             key=block_key,
             drop=a.drop_path,
         )
-        x = final_norm.apply(params["norm"], x)
-        head = params["tokens"]["table"].T if a.tied else params["head"]["weight"]
-        logits = affine(x, head)
-        logits = logits.astype(accumulator(logits.dtype)) / a.width_ratio
-        if a.softcap is not None:
-            logits = a.softcap * jnp.tanh(logits / a.softcap)
         if cache is not None:
-            cache = {"blocks": new, "position": cache["position"] + length}
-        return Output(logits, cache, auxiliary)
+            cache = {"blocks": new, "position": cache["position"] + tokens.shape[1]}
+        return Output(leave(params, x), cache, auxiliary)
+
+    def mean_loss(
+        params: Params,
+        tokens: Int[Array, "batch seq"],
+        targets: Int[Array, "batch seq"],
+        measure: Callable[[Array, Array], Array],
+        *,
+        key: PRNGKey | None = None,
+    ) -> Array:
+        params, x, block_key = enter(params, tokens, 0, key)
+        layer, inputs = stacked_layers(blocks, params["blocks"], remat=a.remat, key=block_key, drop=a.drop_path)
+
+        def last(head: Params, y: Array, targets: Array) -> Array:
+            return jnp.mean(measure(leave(head, y), targets))
+
+        head = {name: part for name, part in params.items() if name != "blocks"}
+        return one_forward_one_backward(layer, last, inputs, head, x, targets, parts=schedule()[1])
 
     def start(params: Params, batch: int) -> Any:
         dtype = params["tokens"]["table"].dtype if a.precision == "parameters" else jnp.dtype(a.precision)
@@ -147,4 +173,4 @@ def language_model(architecture: Architecture, vocabulary: int) -> LanguageModel
     ) -> Float[Array, "batch seq vocabulary"]:
         return forward(params, tokens, key=key).logits
 
-    return LanguageModel(init, apply, forward, start, a, vocabulary)
+    return LanguageModel(init, apply, forward, mean_loss, start, a, vocabulary)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from chainlab.parallel import axis_size, schedule
 from chainlab.transformer.language_model import LanguageModel
 from chainlab.typing import Batch, Metrics, Objective, Params, PRNGKey
 
@@ -38,6 +39,8 @@ def next_token(model: LanguageModel) -> Objective:
     experts = model.architecture.experts
 
     def objective(params: Params, batch: Batch, key: PRNGKey | None) -> tuple[Array, Metrics]:
+        if axis_size("pipeline") > 1 and schedule()[0] == "1f1b":
+            return model.mean_loss(params, batch["x"], batch["y"], cross_entropy, key=key), {}
         output = model.forward(params, batch["x"], key=key)
         loss = jnp.mean(cross_entropy(output.logits, batch["y"]))
         metrics: dict[str, Array] = {}

@@ -1,12 +1,14 @@
 """Depth: blocks whose parameters are stacked, scanned or unrolled."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from chainlab.errors import UsageError
+from chainlab.parallel import axis_size, pipeline, schedule
 from chainlab.transformer.block import Block
 from chainlab.transformer.feed_forward import Auxiliary
 from chainlab.typing import Params, PRNGKey
@@ -27,6 +29,66 @@ def unstack(tree: PyTree) -> list[PyTree]:
     count = leaves[0].shape[0]
     parts = [[part.reshape(leaf.shape[1:]) for part in jax.lax.split(leaf, [1] * count)] for leaf in leaves]
     return [jax.tree.unflatten(treedef, [part[i] for part in parts]) for i in range(count)]
+
+
+def _period(
+    blocks: Mapping[str, Block], count: int, *, remat: str, unrolled: bool, position: Any, drop: float
+) -> Callable[[Array, Any], tuple[Array, Any]]:
+    """One period of blocks: `period(x, (weights, caches, key, index)) -> (x, (caches, auxiliary))`."""
+    total = count * len(blocks)
+
+    def period(x: Array, inputs: Any) -> tuple[Array, Any]:
+        weights, caches, k, index = inputs
+        new: dict[str, Any] = {}
+        auxiliary: dict[str, Any] = {}
+        for i, (name, b) in enumerate(blocks.items()):
+            rate = drop * (index * len(blocks) + i).astype(jnp.float32) / max(total - 1, 1)
+            x, new[name], auxiliary[name] = b.apply(
+                weights[name],
+                x,
+                cache=None if caches is None else caches[name],
+                position=position,
+                key=None if k is None else jax.random.fold_in(k, i),
+                drop=rate,
+            )
+        return x, (new, auxiliary)
+
+    if remat != "none":
+        policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
+        period = jax.checkpoint(period, policy=policy, prevent_cse=unrolled)
+    return period
+
+
+def stacked_layers(
+    blocks: Mapping[str, Block], params: Params, *, remat: str, key: PRNGKey | None, drop: float
+) -> tuple[Callable[[Array, Any], Array], Any]:
+    """The repetitions as a pipeline takes them: one layer, and the stacked inputs of all.
+
+    Args:
+        blocks: The blocks of one period by name, in order.
+        params: Their parameters by name, stacked over the repetitions.
+        remat: What the backward pass recomputes.
+        key: Randomness in training, or None.
+        drop: Stochastic depth of the last block.
+
+    Returns:
+        `layer(x, inputs) -> x`, and the inputs.
+
+    Raises:
+        UsageError: When it is called, if a block has auxiliary values: those of micro-batches are not the batch's.
+    """
+    count = jax.tree.leaves(params)[0].shape[0]
+    period = _period(blocks, count, remat=remat, unrolled=False, position=0, drop=drop)
+
+    def layer(x: Array, inputs: Any) -> Array:
+        weights, k, index = inputs
+        x, (_, auxiliary) = period(x, (weights, None, k, index))
+        if any(auxiliary.values()):
+            raise UsageError("a mixture of experts cannot be cut into a pipeline's micro-batches: use mesh.expert")
+        return x
+
+    keys = None if key is None else jax.random.split(key, count)
+    return layer, (params, keys, jnp.arange(count, dtype=jnp.int32))
 
 
 def repeat(
@@ -59,27 +121,11 @@ def repeat(
         rest with the repetitions as leading axis).
     """
     count = jax.tree.leaves(params)[0].shape[0]
-    total = count * len(blocks)
+    period = _period(blocks, count, remat=remat, unrolled=execution == "unrolled", position=position, drop=drop)
 
-    def period(x: Array, inputs: Any) -> tuple[Array, Any]:
-        weights, caches, k, index = inputs
-        new: dict[str, Any] = {}
-        auxiliary: dict[str, Any] = {}
-        for i, (name, b) in enumerate(blocks.items()):
-            rate = drop * (index * len(blocks) + i).astype(jnp.float32) / max(total - 1, 1)
-            x, new[name], auxiliary[name] = b.apply(
-                weights[name],
-                x,
-                cache=None if caches is None else caches[name],
-                position=position,
-                key=None if k is None else jax.random.fold_in(k, i),
-                drop=rate,
-            )
-        return x, (new, auxiliary)
-
-    if remat != "none":
-        policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
-        period = jax.checkpoint(period, policy=policy, prevent_cse=execution == "unrolled")
+    if cache is None and axis_size("pipeline") > 1 and count % axis_size("pipeline") == 0:
+        layer, inputs = stacked_layers(blocks, params, remat=remat, key=key, drop=drop)
+        return pipeline(layer, inputs, x, parts=schedule()[1]), None, {}
 
     keys = None if key is None else jax.random.split(key, count)
     inputs = (params, cache, keys, jnp.arange(count, dtype=jnp.int32))

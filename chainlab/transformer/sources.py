@@ -3,13 +3,15 @@
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Integer, Shaped
 
-from chainlab.data.batches import Data, Origin, in_memory
+from chainlab.data.batches import Data, Origin, in_memory, sampled
 from chainlab.data.text import Text, from_text, windows
 from chainlab.errors import MissingDependencyError, UsageError
-from chainlab.typing import Batch
+from chainlab.typing import Batch, PRNGKey
 
 GREY_LEVELS = 17
 """Grey levels of a digit's pixel, 0 to 16; the labels 0 to 9 follow them as tokens."""
@@ -178,3 +180,28 @@ def digit_sequences(batch_size: int, *, evaluation_batch: int = 60) -> Data:
         origin=Origin("digits", "scikit-learn", None, "CC BY 4.0"),
         transform=parts,
     )
+
+
+def random_sequences(vocabulary: int, batch_size: int, length: int) -> Data:
+    """Uniform random tokens, for planning and for measuring speed: there is nothing to learn in them.
+
+    Args:
+        vocabulary: Number of tokens.
+        batch_size: Sequences in a batch.
+        length: Tokens in a sequence.
+
+    Returns:
+        Batches of `x` and `y` (batch, length), `y` one token ahead, and a split of one batch.
+
+    Example:
+        >>> import jax
+        >>> random_sequences(300, 4, 16).batch(jax.random.key(0), 0)["x"].shape
+        (4, 16)
+    """
+
+    def draw(key: PRNGKey) -> Batch:
+        tokens = jax.random.randint(key, (batch_size, length + 1), 0, vocabulary, dtype=jnp.int32)
+        return {"x": tokens[:, :-1], "y": tokens[:, 1:]}
+
+    rows = np.random.default_rng(0).integers(0, vocabulary, (1, batch_size, length + 1), np.int32)
+    return sampled(draw, splits={"test": {"x": rows[..., :-1], "y": rows[..., 1:]}}, origin=Origin("random tokens"))

@@ -20,7 +20,7 @@ from chainlab.lab.config.validate import Problem, deepen, suggest, validate
 if TYPE_CHECKING:
     from chainlab.lab.task import Task
 
-_NO_EFFECT = ("note", "tags", "expect", "tracking", "sweep", "search")  # on what a run computes
+_NO_EFFECT = ("mesh", "note", "tags", "expect", "tracking", "sweep", "search")  # on what a run computes
 _NO_EFFECT_RUN = ("checkpoint_every", "keep")
 
 

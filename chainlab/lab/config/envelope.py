@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, MinLen
 
 from chainlab.declare import config
+from chainlab.parallel.config import MeshConfig
 
 _Positive = Annotated[int, Gt(0)]
 
@@ -179,8 +180,9 @@ class Envelope:
     """Diagnose gradients during the run; null does not."""
     tracking: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
     """Trackers that receive the metrics besides the run's own folder."""
-    mesh: dict[str, _Positive] | None = None
-    """Devices along each named axis, such as `{data: 4, model: 2}`; null uses one device."""
+    mesh: MeshConfig | None = None
+    """Devices along each axis, such as `{data: 4, tensor: 2}`; null uses one device. The result does not depend on it
+    but for rounding."""
     note: str = ""
     """A sentence for whoever reads the run."""
     tags: tuple[str, ...] = ()

@@ -177,7 +177,7 @@ def test_pictures_show_the_points_of_a_real_frame():
 
 @pytest.mark.slow
 def test_the_how_to_page_runs(monkeypatch, tmp_path):
-    page = Path(__file__).parents[3] / "docs" / "how-to" / "driving-data.md"
+    page = Path(__file__).parents[3] / "docs" / "howto" / "driving-data.md"
     for name in ("kitti_object", "nuscenes", "argoverse2", "comma2k19"):
         (tmp_path / name).symlink_to(recorded(name))
     monkeypatch.chdir(tmp_path)

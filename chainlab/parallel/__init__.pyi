@@ -1,0 +1,10 @@
+from .ambient import axis_size as axis_size
+from .ambient import schedule as schedule
+from .config import MeshConfig as MeshConfig
+from .flops import product_flops as product_flops
+from .layout import Layout as Layout
+from .layout import arrange as arrange
+from .pipelined_loss import one_forward_one_backward as one_forward_one_backward
+from .ring import ring_attention as ring_attention
+from .stages import pipeline as pipeline
+from .traffic import step_traffic as step_traffic
