@@ -148,8 +148,11 @@ def join(folder: Path, server: str, authority: Path, key: Path, client: int, dat
     finally:
         flower.stop(process)
     if code:
-        tail = (folder / "supernode.log").read_text().strip().splitlines()[-3:]
-        raise ChainlabError(f"the node ended with code {code}:\n" + "\n".join(tail))
+        said = (folder / "supernode.log").read_text().splitlines()[-20:]
+        tail = "\n".join(line for line in said if line and "INFO" not in line)
+        raise ChainlabError(
+            f"the node ended with code {code}; a node whose key the server was not given is refused with 305:\n{tail}"
+        )
     return 0
 
 

@@ -5,6 +5,11 @@ from .algorithms import fednova as fednova
 from .algorithms import fedprox as fedprox
 from .algorithms import fedsgd as fedsgd
 from .algorithms import scaffold as scaffold
+from .audit import membership_advantage as membership_advantage
+from .buffered import BufferedState as BufferedState
+from .buffered import federate_buffered as federate_buffered
+from .buffered import staleness as staleness
+from .buffered import start_buffered as start_buffered
 from .clients import Batches as Batches
 from .clients import Clients as Clients
 from .clients import lay_out as lay_out
@@ -13,10 +18,14 @@ from .cohorts import Cohort as Cohort
 from .cohorts import poisson as poisson
 from .cohorts import sample_rounds as sample_rounds
 from .cohorts import uniform as uniform
+from .compression import compressed as compressed
 from .config import ClientConfig as ClientConfig
+from .config import CompressionConfig as CompressionConfig
 from .config import PartitionConfig as PartitionConfig
 from .config import PrivacyConfig as PrivacyConfig
 from .config import SamplingConfig as SamplingConfig
+from .evaluation import evaluate_clients as evaluate_clients
+from .evaluation import worst_decile as worst_decile
 from .federation import Federation as Federation
 from .forms import choose as choose
 from .forms import count_operations as count_operations
@@ -41,6 +50,8 @@ from .partitions import dirichlet as dirichlet
 from .partitions import even as even
 from .partitions import quantity as quantity
 from .partitions import shift_features as shift_features
+from .personal import fine_tune as fine_tune
+from .personal import local_heads as local_heads
 from .privacy import Privacy as Privacy
 from .privacy import add_noise as add_noise
 from .privacy import clip as clip
@@ -49,4 +60,5 @@ from .rounds import ServerState as ServerState
 from .rounds import advance as advance
 from .rounds import contribute as contribute
 from .rounds import federate as federate
+from .rounds import measure as measure
 from .rounds import start as start

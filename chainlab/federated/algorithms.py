@@ -18,6 +18,7 @@ from chainlab.autodiff.rules import backprop
 from chainlab.errors import UsageError
 from chainlab.federated.clients import Batches
 from chainlab.federated.local import local_sgd
+from chainlab.optim.compression.compressor import tree_bytes
 from chainlab.typing import Metrics, Objective, Params, PRNGKey, Rule
 
 
@@ -60,12 +61,14 @@ class Algorithm:
         combine: `(shared, mean message, share of all clients that answered) -> (delta, shared)`.
         memory: A client's first memory, from the parameters.
         shared: What the server sends beside the parameters, at first.
+        wire: Bytes of a message as it travels, without framing.
     """
 
     update: ClientUpdate
     combine: Callable[[PyTree, dict[str, PyTree], Float[Array, ""]], tuple[PyTree, PyTree]] = _delta
     memory: Callable[[Params], PyTree] = _nothing
     shared: Callable[[Params], PyTree] = _nothing
+    wire: Callable[[PyTree], int] = tree_bytes
 
 
 def fedsgd(objective: Objective, *, rate: float, rule: Rule = backprop) -> Algorithm:

@@ -35,17 +35,17 @@ class Batches:
     Attributes:
         arrays: Leaves (batches, batch, ...), with `mask` (batches, batch): 1 for an example, 0 for the filling of a
             client's last batch.
-        start: The client's first batch.
+        start: The client's first batch, an integer.
         count: Its number of batches; 0 for a client without data.
-        examples: Its number of examples.
+        examples: Its number of examples, a float.
         longest: Batches of the longest of all clients.
     """
 
-    # Quoted: a pytree node also holds shapes, specs and batched leaves, which a run-time check would refuse.
+    # Any: a pytree node also holds shapes, specs and batched leaves, which a run-time check would refuse.
     arrays: Mapping[str, Any]
-    start: 'Int[Array, ""]'
-    count: 'Int[Array, ""]'
-    examples: 'Float[Array, ""]'
+    start: Any
+    count: Any
+    examples: Any
     longest: int = struct.field(pytree_node=False)
 
     def at(self, step: Int[Array, ""]) -> Batch:

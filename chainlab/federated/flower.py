@@ -66,12 +66,13 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def write_app(folder: Path, config: Mapping[str, Any]) -> Path:
+def write_app(folder: Path, config: Mapping[str, Any], *, module: str = _MODULE) -> Path:
     """Write the app that Flower runs on the server and on every node.
 
     Args:
         folder: The server's folder.
         config: What both sides are told: text, numbers and booleans.
+        module: Python that defines the apps `server` and `client`.
 
     Returns:
         The app's folder.
@@ -81,7 +82,7 @@ def write_app(folder: Path, config: Mapping[str, Any]) -> Path:
     # A JSON string or number is also one of TOML.
     lines = "\n".join(f"{name} = {json.dumps(value)}" for name, value in config.items())
     (app / "pyproject.toml").write_text(_APP.format(config=lines))
-    (app / "federation_app.py").write_text(_MODULE)
+    (app / "federation_app.py").write_text(module)
     return app
 
 

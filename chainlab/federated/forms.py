@@ -10,7 +10,7 @@ from chainlab.typing import Objective, Rule
 
 # A step of a CPU's loop costs about as much as this many operations even if it computes nothing: some 30 kernels are
 # started, and products this small run far below the processor's peak. Measured on a 64-32-10 perceptron.
-_STEP_OVERHEAD = 1_000_000
+_STEP_OVERHEAD = 600_000
 _LARGEST_GROUP = 8
 
 

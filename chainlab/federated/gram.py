@@ -37,7 +37,7 @@ class InputProduct:
         weight: Keys that lead to the weight (inputs, outputs) in the parameters.
 
     Example:
-        >>> head = lambda params, batch, key: (jnp.sum((batch["x"] + params["b"]) ** 2), {})
+        >>> head = lambda params, batch, key: (jnp.sum((batch["x"] + params["b"][None]) ** 2), {})
         >>> objective = InputProduct(head, ("w",))
         >>> params = {"w": jnp.ones((2, 1)), "b": jnp.ones(1)}
         >>> float(objective(params, {"x": jnp.ones((1, 2))}, jax.random.key(0))[0])

@@ -1,7 +1,8 @@
 """What a client does between two rounds: SGD on its own batches, in the form that takes the least work."""
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -57,18 +58,32 @@ def local_sgd(
         w, total = jax.lax.fori_loop(0, batches.count * epochs, step, start)
         return jax.tree.map(jnp.subtract, w, params), total
 
-    def descend(params: Params, batches: Batches, key: PRNGKey, correct: Correct | None = None) -> Trained:
+    @jax.custom_batching.custom_vmap
+    def by_least_work(params: Params, batches: Batches, key: PRNGKey) -> tuple[Params, Any]:
+        product = cast(InputProduct, objective)
+
         def form(length: int) -> Callable[[], tuple[Params, Any]]:
             if not length:
-                return lambda: along_gradients(params, batches, key, correct)
-            options = {"rate": rate, "epochs": epochs, "length": length}
-            return lambda: descend_by_products(objective, params, batches, key, **options)  # pyright: ignore[reportArgumentType]
+                return lambda: along_gradients(params, batches, key, None)
+            return lambda: descend_by_products(product, params, batches, key, rate=rate, epochs=epochs, length=length)
 
+        lengths, branch = np.unique(window_lengths(product, params, batches, epochs), return_inverse=True)
+        return jax.lax.switch(jnp.asarray(branch)[batches.count], [form(int(each)) for each in lengths])
+
+    @by_least_work.def_vmap
+    def _(size: int, batched: Any, *inputs: Any) -> tuple[Any, Any]:
+        # Side by side a switch would run every branch for everyone.
+        del size
+        axes = jax.tree.map(lambda each: 0 if each else None, batched)
+        plain = functools.partial(along_gradients, correct=None)
+        found = jax.vmap(plain, tuple(axes))(*inputs)
+        return found, jax.tree.map(lambda _: True, found)
+
+    def descend(params: Params, batches: Batches, key: PRNGKey, correct: Correct | None = None) -> Trained:
         if isinstance(objective, InputProduct) and rule is backprop and correct is None:
-            lengths, branch = np.unique(window_lengths(objective, params, batches, epochs), return_inverse=True)
-            change, total = jax.lax.switch(jnp.asarray(branch)[batches.count], [form(int(each)) for each in lengths])
+            change, total = by_least_work(params, batches, key)
         else:
-            change, total = form(0)()
+            change, total = along_gradients(params, batches, key, correct)
         steps = jnp.maximum(batches.count * epochs, 1).astype(jnp.float32)
         return change, steps, total / steps
 

@@ -1,6 +1,6 @@
 """One round: the cohort's updates, their mean, and the server's step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from chainlab.federated.algorithms import Algorithm, Update
 from chainlab.federated.cohorts import Cohort
 from chainlab.federated.interpreters import Interpreter, ragged
 from chainlab.federated.privacy import Privacy, add_noise, clip
+from chainlab.optim.compression.compressor import tree_bytes
 from chainlab.typing import Metrics, Params, PRNGKey
 
 
@@ -52,7 +53,8 @@ def start(algorithm: Algorithm, optimizer: optax.GradientTransformation, params:
     return ServerState(params, optimizer.init(params), algorithm.shared(params), memory, jnp.zeros((), jnp.int32))
 
 
-Step = Callable[[ServerState, Cohort, PRNGKey], tuple[ServerState, Metrics]]
+Step = Callable[[Any, Cohort, PRNGKey], tuple[Any, Metrics]]
+"""`step(state, cohort, key) -> (state, metrics)`, where the state is a `ServerState` or one that extends it."""
 
 
 def federate(
@@ -102,7 +104,7 @@ def federate(
             algorithm, optimizer, state, sums, cohort.clients.number, privacy=privacy, key=noise_key, last=last
         )
         memory = _remember(state.memory, rows["memory"], cohort, go)
-        metrics = _metrics(sums, rows, cohort, (state.params, state.shared))
+        metrics = measure(algorithm, state, sums, rows, cohort)
         return after.replace(memory=memory), metrics  # pyright: ignore[reportAttributeAccessIssue]
 
     return step
@@ -147,6 +149,9 @@ def advance(
         message = add_noise(message, privacy.noise_multiplier * privacy.clip, key)
         weight = jnp.asarray(privacy.rate * clients, weight.dtype)
     delta, shared = algorithm.combine(state.shared, _divide(message, weight), accepted / clients)
+    if isinstance(state.params, Mapping):  # what no client sends, stays
+        absent = {name: leaf for name, leaf in state.params.items() if name not in delta}
+        delta = {**delta, **jax.tree.map(jnp.zeros_like, absent)}
     updates, inner = optimizer.update(jax.tree.map(jnp.negative, delta), state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
     # Whether anybody answered is itself private: with privacy the noise goes in either way.
@@ -217,12 +222,19 @@ def _remember(memory: PyTree, rows: PyTree, cohort: Cohort, go: Bool[Array, ""])
     return jax.tree.map(write, memory, rows)
 
 
-def _size(tree: PyTree) -> int:
-    """Bytes of a tree as it travels, without framing."""
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+def measure(algorithm: Algorithm, state: ServerState, sums: PyTree, rows: PyTree, cohort: Cohort) -> Metrics:
+    """The figures of a round; see `federate`.
 
+    Args:
+        algorithm: Counts the bytes of a message.
+        state: Before the round.
+        sums: What the clients contributed.
+        rows: What was kept of each.
+        cohort: The round's clients.
 
-def _metrics(sums: PyTree, rows: PyTree, cohort: Cohort, sent: PyTree) -> Metrics:
+    Returns:
+        The metrics.
+    """
     accepted = sums["accepted"]
     # The mean cosine over pairs of unit vectors: |sum u|^2 = m + 2 * (sum over pairs), so no update is stored.
     moved = sums["moved"]
@@ -230,6 +242,9 @@ def _metrics(sums: PyTree, rows: PyTree, cohort: Cohort, sent: PyTree) -> Metric
     cosine = (jnp.square(optax.tree.norm(sums["direction"]).astype(jnp.float32)) - moved) / jnp.maximum(pairs, 1)
     losses = jnp.where(rows["accepted"] > 0, rows["loss"], jnp.nan)
     answered = jnp.sum(cohort.active, dtype=jnp.float32)
+    sent = state.params
+    if isinstance(sent, Mapping):  # what clients keep for themselves does not travel either way
+        sent = {name: sent[name] for name in sums["message"]["delta"]}
     return {
         "loss": _divide(sums["loss"], sums["weight"]),
         "worst_loss": jnp.where(accepted > 0, jnp.nanpercentile(losses, 90), 0.0),
@@ -237,6 +252,6 @@ def _metrics(sums: PyTree, rows: PyTree, cohort: Cohort, sent: PyTree) -> Metric
         "clients": accepted,
         "rejected_nonfinite": sums["nonfinite"],
         "rejected_empty": sums["empty"],
-        "bytes_up": answered * float(_size(sums["message"])),
-        "bytes_down": answered * float(_size(sent)),
+        "bytes_up": answered * float(algorithm.wire(sums["message"])),
+        "bytes_down": answered * float(tree_bytes((sent, state.shared))),
     }

@@ -3,7 +3,6 @@
 Its cost includes the processes and the serialisation, which it has because it simulates a deployment.
 """
 
-import functools
 import json
 import os
 import queue
@@ -14,14 +13,13 @@ os.environ.update(FLWR_TELEMETRY_ENABLED="0", RAY_USAGE_STATS_ENABLED="0", RAY_D
 os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # for Ray's workers
 
 import numpy as np
-from federated_case import draw, local, summary
+from federated_case import draw, drawn, local, summary
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 from flwr.simulation import run_simulation
 from worker import serve
 
-drawn = functools.cache(lambda text: draw(json.loads(text)))
 cases, rounds, done = queue.Queue(), queue.Queue(), queue.Queue()
 
 
@@ -61,6 +59,10 @@ def main(grid, context):
         content = RecordDict({"arrays": pack(layers), "config": ConfigRecord({"case": text})})
         nodes = list(grid.get_node_ids())
         answers = list(grid.send_and_receive([Message(content, node, "train") for node in nodes]))
+        failed = [answer.error.reason for answer in answers if answer.has_error()]
+        if failed:
+            done.put((failed[0], None))
+            continue
         weights = [answer.content["config"]["examples"] for answer in answers]
         mean = [[np.zeros_like(p) for p in layer] for layer in layers]
         for weight, answer in zip(weights, answers):  # noqa: B905
@@ -79,7 +81,8 @@ def prepare(case):
     def step():
         rounds.put((text, held["layers"]))
         nodes, held["layers"] = done.get()
-        assert nodes == case["clients"], f"{nodes} nodes answered"
+        if nodes != case["clients"]:
+            raise RuntimeError(f"Flower: {nodes}")
 
     step()
     return step, summary(layers, held["layers"])

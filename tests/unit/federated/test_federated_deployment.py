@@ -69,7 +69,7 @@ class Deployment:
         )
 
     def join(self, client, key=None):
-        until(self.authority.exists)
+        until(lambda: "serving on" in (self.folder / "server.out").read_text())
         return self.start(
             f"node{client}",
             *("join", "--folder", self.folder / f"node{client}", "--server", f"127.0.0.1:{self.port}"),

@@ -11,7 +11,7 @@ from chainlab.errors import UsageError
 from chainlab.federated.gram import window_lengths
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
-INPUTS, HIDDEN, SIZES = 40, 3, (3, 9, 1, 14, 47)
+INPUTS, HIDDEN, SIZES = 40, 16, (3, 9, 1, 14, 47)
 
 
 def head(params, batch, key):
