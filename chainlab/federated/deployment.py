@@ -91,6 +91,28 @@ def _shapes(federation: Federation) -> tuple[ServerState, Update]:
     return jax.eval_shape(look, jax.random.key(0), clients)
 
 
+class _Memory:
+    """What a client keeps between rounds, on its disk; a round that is asked for again finds what it found before."""
+
+    def __init__(self, path: Path, first: PyTree) -> None:
+        self._path, self._last, self._before, self._after = path, -1, first, first
+        if jax.tree.leaves(first) and path.exists():
+            like = {"round": np.zeros((), np.int32), "before": first, "after": first}
+            found = load_tree(path, like)
+            self._last, self._before, self._after = int(found["round"]), found["before"], found["after"]
+
+    def at(self, index: int) -> PyTree:
+        """The memory before a round."""
+        if index < self._last:
+            raise ChainlabError(f"round {index} was asked for after round {self._last} had been answered (replayed)")
+        return self._before if index == self._last else self._after
+
+    def keep(self, index: int, after: PyTree) -> None:
+        """Remember what a round left."""
+        if jax.tree.leaves(after):
+            save_tree(self._path, {"round": np.int32(index), "before": self.at(index), "after": after})
+
+
 def answer(
     federation: Federation, client: int, folder: Path, message: "Message", *, row: int | None = None
 ) -> "Message":
@@ -110,10 +132,8 @@ def answer(
     state, _ = _shapes(federation)
     config = message.content["config"]
     params, shared = _unpack(message.content["arrays"], (state.params, state.shared))
-    keep = folder / f"client{client}.safetensors"
-    memory = federation.algorithm.memory(params)
-    if jax.tree.leaves(memory) and keep.exists():
-        memory = load_tree(keep, memory)
+    index = int(config["round"])
+    memory = _Memory(folder / f"client{client}.safetensors", federation.algorithm.memory(params))
     key = jax.random.wrap_key_data(jnp.asarray(config["key"], jnp.uint32))
     own, place = (jnp.asarray(index, jnp.int32) for index in (client, client if row is None else row))
 
@@ -121,10 +141,9 @@ def answer(
     def update(params: Any, shared: Any, memory: Any, clients: Any, key: Any) -> Update:
         return federation.algorithm.update(params, shared, memory, clients.of(place), jax.random.fold_in(key, own))
 
-    found: Update = update(params, shared, memory, federation.clients, key)
-    if jax.tree.leaves(found.memory):
-        save_tree(keep, found.memory)
-    record = {"client": client, "round": int(config["round"]), "weight": float(found.weight)}
+    found: Update = update(params, shared, memory.at(index), federation.clients, key)
+    memory.keep(index, found.memory)
+    record = {"client": client, "round": index, "weight": float(found.weight)}
     content = flwr.RecordDict(
         {
             "arrays": _pack(found.message),

@@ -22,7 +22,7 @@ def save_tree(path: Path, tree: PyTree) -> None:
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    save_file({jax.tree_util.keystr(where): np.ascontiguousarray(leaf) for where, leaf in leaves}, partial)
+    save_file({jax.tree_util.keystr(where): np.array(leaf, order="C") for where, leaf in leaves}, partial)
     with partial.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(partial, path)

@@ -21,11 +21,7 @@ from chainlab.federated.deployment import round_keys
 from chainlab.federated.store import load_tree
 from chainlab.lab.config import load
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(600),
-    pytest.mark.usefixtures("standard_promotion"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.usefixtures("standard_promotion")]
 CONFIG = """\
 experiment: federated
 seed: 3
