@@ -1,5 +1,7 @@
 """Updates in fewer bytes: a code on the wire, and a client's memory of what it left out."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
@@ -34,9 +36,12 @@ def compressed(algorithm: Algorithm, compressor: Compressor, *, feedback: bool =
         answer = algorithm.update(params, shared, inner, batches, work)
         wanted = answer.message["delta"]
         if feedback:
-            wanted = jax.tree.map(jnp.add, wanted, left)
+            mine = {name: left[name] for name in wanted} if isinstance(wanted, Mapping) else left
+            wanted = jax.tree.map(jnp.add, wanted, mine)
         sent = decompress(compressor, compress(compressor, wanted, code), wanted)
-        left = jax.tree.map(jnp.subtract, wanted, sent) if feedback else left
+        if feedback:  # layers that stay with the client are neither sent nor owed
+            owed = jax.tree.map(jnp.subtract, wanted, sent)
+            left = {**left, **owed} if isinstance(wanted, Mapping) else owed
         return answer._replace(message={**answer.message, "delta": sent}, memory=(left, answer.memory))
 
     def remember(params: Params) -> PyTree:
