@@ -18,7 +18,7 @@ class Drawing(NamedTuple):
     note: str
 
 
-def _figure(width: float, columns: int = 1) -> tuple[Any, Any]:
+def _figure(width: int, columns: int = 1) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, 3), layout="constrained")

@@ -39,6 +39,15 @@ def federation():
     return federated.Federation(federated.scaffold(objective, rate=0.3), optax.adam(0.05), init, clients)
 
 
+@pytest.fixture(autouse=True)
+def in_a_run(monkeypatch):
+    """What Flower's own processes set, so that messages can be made outside them."""
+    from flwr.supercore.task_identity import TaskIdentity
+
+    monkeypatch.setattr(TaskIdentity, "_run_id", 1)
+    monkeypatch.setattr(TaskIdentity, "_task_id", 1, raising=False)
+
+
 class Grid:
     """Nodes in this process; `spoil(node, round, reply)` may change what one sends."""
 
