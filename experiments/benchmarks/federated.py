@@ -134,9 +134,7 @@ def privacy() -> list[Row]:
                 return step(state, federated.poisson(inside, rate, draw), work)[0], None
 
             params = jax.lax.scan(one, state, jax.random.split(draws, rounds))[0].params
-            sides = [
-                federated.evaluate_clients(losses, lambda client: params, clients) for clients in (inside, outside)
-            ]
+            of = functools.partial(federated.evaluate_clients, losses, lambda client, params=params: params)
             right = jnp.argmax(model.apply(params, test["x"]), axis=-1) == test["y"]
             return (of(inside), of(outside)), jnp.mean(right.astype(jnp.float32))
 
