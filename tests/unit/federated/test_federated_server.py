@@ -44,8 +44,8 @@ def in_a_run(monkeypatch):
     """What Flower's own processes set, so that messages can be made outside them."""
     from flwr.supercore.task_identity import TaskIdentity
 
-    monkeypatch.setattr(TaskIdentity, "_run_id", 1)
-    monkeypatch.setattr(TaskIdentity, "_task_id", 1, raising=False)
+    for name in ("_run_id", "_task_id", "_node_id"):
+        monkeypatch.setattr(TaskIdentity, name, 1)
 
 
 class Grid:
@@ -61,7 +61,6 @@ class Grid:
         for message in messages:
             node, index = message.metadata.dst_node_id, message.content["config"]["round"]
             reply = deployment.answer(self.federation, node - 100, self.folder, message)
-            reply.metadata.src_node_id = node
             yield from self.spoil(node, index, [reply])
 
 
