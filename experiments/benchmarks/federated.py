@@ -167,7 +167,7 @@ def convergence(data: str) -> list[Row]:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         alone = ["sweep={}", "partition.kind=even", "partition.clients=1", "sampling.size=1", "client.epochs=1"]
-        steps = 20 if data == "digits" else 5
+        steps = 20 if data == "digits" else 4
         document = load(config, [*alone, f"run.steps={steps}", f"run.eval_every={steps}", "run.log_every=1"])
         central = run.start(document, root=Path(folder, "central"), quiet=True)
         best = float(np.mean(panels.history(central.folder)["test"]["accuracy"][-1]))
