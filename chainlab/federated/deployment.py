@@ -274,7 +274,7 @@ def _record(
     accepted: list[Answer],
     losses: Mapping[int, float],
     rejections: list[Rejection],
-    **figures: float,
+    **figures: float | int,
 ) -> None:
     weight = sum(each.weight for each in accepted)
     line = {
