@@ -171,8 +171,7 @@ def test_nodes_equal_the_simulation_though_the_server_is_killed_and_a_stranger_r
     assert worst < 1e-6
     assert int(found.round) == 5
     assert stranger.wait(60) != 0
-    assert "wanted" not in (deployment.folder / "node9.out").read_text()
-    print((deployment.folder / "node9.out").read_text()[-600:])
+    assert "2004" in (deployment.folder / "node9.out").read_text()  # Flower: no such public key
 
 
 def test_a_killed_node_does_not_stop_the_run(deployment):
