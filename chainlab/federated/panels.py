@@ -43,6 +43,7 @@ def partition(
     figure, axes = _figure(7)
     image = axes.imshow(counts[np.argsort(-sizes, kind="stable")].T, aspect="auto", interpolation="nearest")
     axes.set(xlabel="client", ylabel="class")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     figure.colorbar(image, label="examples")
     return Drawing("Partition", figure, (), f"{len(parts)} clients of {np.min(sizes)} to {np.max(sizes)} examples.")
 
@@ -129,7 +130,7 @@ def progress(folder: Path, targets: Sequence[float] = (0.5, 0.7, 0.8, 0.85, 0.9,
     axes[0].plot(at_test, np.mean(test["accuracy"], axis=1), marker=".")
     axes[0].set(xlabel="MB sent, both ways", ylabel="test accuracy")
     axes[1].plot(train["step"], np.mean(train["drift_cosine"], axis=1))
-    axes[1].set(xlabel="round", ylabel="cosine between two clients' updates", ylim=(-0.1, 1.05))
+    axes[1].set(xlabel="round", ylabel="cosine of two updates", ylim=(-0.1, 1.05))
     if spent:
         axes[2].plot(train["step"], np.mean(train["epsilon"], axis=1))
         axes[2].set(xlabel="round", ylabel="epsilon spent")
