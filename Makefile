@@ -8,7 +8,7 @@ PYTHON ?=  # an interpreter to try before those on the path
 PYENV := $(sort $(wildcard $(HOME)/.pyenv/versions/3.1*/bin/python3))
 SUPPORTED := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 NEWEST := import sys, venv, ensurepip; sys.exit(not (3, 12) <= sys.version_info[:2])
-PEERS := torch jax flower
+PEERS := torch jax flower pfl
 BENCHMARKS := runner resume gradients transformer spiking gan quantum driving federated deep parallel reproduce
 
 .PHONY: help demo test test-fast test-slow test-latest browser lint format docs gallery bench peers lock wheel clean

@@ -23,6 +23,9 @@ VERBS = {
         "diagnose": "Name the first layer whose gradient vanishes, explodes or is not finite.",
         "bench": "Measure against peers, interleaved.",
     },
+    "Networks": {
+        "federated": "Run a federation over a network: key, serve, join.",
+    },
     "Models": {
         "generate": "Generate text from a trained transformer.",
     },

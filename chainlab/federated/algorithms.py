@@ -17,7 +17,9 @@ from jaxtyping import Array, Float, PyTree
 from chainlab.autodiff.rules import backprop
 from chainlab.errors import UsageError
 from chainlab.federated.clients import Batches
-from chainlab.typing import Gradient, Metrics, Objective, Params, PRNGKey, Rule
+from chainlab.federated.local import local_sgd
+from chainlab.optim.compression.compressor import tree_bytes
+from chainlab.typing import Metrics, Objective, Params, PRNGKey, Rule
 
 
 class Update(NamedTuple):
@@ -59,42 +61,14 @@ class Algorithm:
         combine: `(shared, mean message, share of all clients that answered) -> (delta, shared)`.
         memory: A client's first memory, from the parameters.
         shared: What the server sends beside the parameters, at first.
+        wire: Bytes of a message as it travels, without framing.
     """
 
     update: ClientUpdate
     combine: Callable[[PyTree, dict[str, PyTree], Float[Array, ""]], tuple[PyTree, PyTree]] = _delta
     memory: Callable[[Params], PyTree] = _nothing
     shared: Callable[[Params], PyTree] = _nothing
-
-
-def _descend(
-    gradient: Gradient,
-    params: Params,
-    batches: Batches,
-    key: PRNGKey,
-    *,
-    rate: float,
-    epochs: int,
-    correct: Callable[[Params, Params], Params] = lambda w, g: g,
-) -> tuple[Params, Float[Array, ""], Float[Array, ""]]:
-    """Local SGD; returns the change of the parameters, the number of steps and their mean loss."""
-    steps = batches.count * epochs
-
-    def step(t: Any, carry: tuple[Params, Any]) -> tuple[Params, Any]:
-        w, total = carry
-        (loss, _), g = gradient(w, batches.at(t), jax.random.fold_in(key, t))
-        # The rate multiplies the finished gradient: folded into the product it would cost a pass over the weights.
-        return jax.tree.map(lambda w, g: w - rate * g, w, correct(w, g)), total + loss.astype(jnp.float32)
-
-    # The bound depends on the data. The gradient is taken inside the step, never through the loop.
-    w, total = jax.lax.fori_loop(0, steps, step, (params, jnp.zeros((), jnp.float32)))
-    steps = jnp.maximum(steps, 1).astype(jnp.float32)
-    return jax.tree.map(jnp.subtract, w, params), steps, total / steps
-
-
-def _check(rate: float, epochs: int = 1) -> None:
-    if not rate > 0 or epochs < 1:
-        raise UsageError(f"local training: wanted a rate > 0 and epochs >= 1, got {rate} and {epochs}")
+    wire: Callable[[PyTree], int] = tree_bytes
 
 
 def fedsgd(objective: Objective, *, rate: float, rule: Rule = backprop) -> Algorithm:
@@ -115,7 +89,8 @@ def fedsgd(objective: Objective, *, rate: float, rule: Rule = backprop) -> Algor
         McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data, arXiv:1602.05629,
         section 2.
     """
-    _check(rate)
+    if not rate > 0:
+        raise UsageError(f"fedsgd: wanted a rate > 0, got {rate}")
     gradient = rule(objective)
 
     def update(params: Params, shared: PyTree, memory: PyTree, batches: Batches, key: PRNGKey) -> Update:
@@ -175,18 +150,17 @@ def fedprox(objective: Objective, *, rate: float, epochs: int = 1, mu: float, ru
     References:
         Li et al., Federated Optimization in Heterogeneous Networks, arXiv:1812.06127, equation 2.
     """
-    _check(rate, epochs)
     if not mu >= 0:
         raise UsageError(f"fedprox: wanted mu >= 0, got {mu}")
-    gradient = rule(objective)
+    descend = local_sgd(objective, rate=rate, epochs=epochs, rule=rule)
 
     def update(params: Params, shared: PyTree, memory: PyTree, batches: Batches, key: PRNGKey) -> Update:
         del shared
 
         def pull(w: Params, g: Params) -> Params:
-            return jax.tree.map(lambda w, g, w0: g + mu * (w - w0), w, g, params) if mu else g
+            return jax.tree.map(lambda w, g, w0: g + mu * (w - w0), w, g, params)
 
-        delta, _, loss = _descend(gradient, params, batches, key, rate=rate, epochs=epochs, correct=pull)
+        delta, _, loss = descend(params, batches, key, pull if mu else None)
         return Update({"delta": delta}, batches.examples, memory, {"loss": loss})
 
     return Algorithm(update)
@@ -214,15 +188,14 @@ def scaffold(objective: Objective, *, rate: float, epochs: int = 1, rule: Rule =
         Karimireddy et al., SCAFFOLD: Stochastic Controlled Averaging for Federated Learning, arXiv:1910.06378,
         algorithm 1, option II, equations 3 to 5.
     """
-    _check(rate, epochs)
-    gradient = rule(objective)
+    descend = local_sgd(objective, rate=rate, epochs=epochs, rule=rule)
 
     def update(params: Params, shared: PyTree, memory: PyTree, batches: Batches, key: PRNGKey) -> Update:
         def steer(w: Params, g: Params) -> Params:
             del w
             return jax.tree.map(lambda g, own, all_: g - own + all_, g, memory, shared)
 
-        delta, steps, loss = _descend(gradient, params, batches, key, rate=rate, epochs=epochs, correct=steer)
+        delta, steps, loss = descend(params, batches, key, steer)
         change = jax.tree.map(lambda d, all_: -all_ - d / (steps * rate).astype(d.dtype), delta, shared)
         control = jax.tree.map(jnp.add, memory, change)
         return Update({"delta": delta, "control": change}, jnp.ones((), jnp.float32), control, {"loss": loss})
@@ -259,12 +232,11 @@ def fednova(objective: Objective, *, rate: float, epochs: int = 1, rule: Rule = 
         Wang et al., Tackling the Objective Inconsistency Problem in Heterogeneous Federated Optimization,
         arXiv:2007.07481, equations 6 and 9 for plain local SGD.
     """
-    _check(rate, epochs)
-    gradient = rule(objective)
+    descend = local_sgd(objective, rate=rate, epochs=epochs, rule=rule)
 
     def update(params: Params, shared: PyTree, memory: PyTree, batches: Batches, key: PRNGKey) -> Update:
         del shared
-        delta, steps, loss = _descend(gradient, params, batches, key, rate=rate, epochs=epochs)
+        delta, steps, loss = descend(params, batches, key, None)
         direction = jax.tree.map(lambda d: d / steps.astype(d.dtype), delta)
         return Update({"delta": direction, "steps": steps}, batches.examples, memory, {"loss": loss})
 

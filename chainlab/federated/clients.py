@@ -13,6 +13,21 @@ from chainlab.errors import DataError, UsageError
 from chainlab.typing import Batch
 
 
+@jax.custom_batching.custom_vmap
+def _row(leaf: Array, index: Int[Array, ""]) -> Array:
+    return jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False)
+
+
+@_row.def_vmap
+def _rows(size: int, batched: list[bool], leaf: Array, index: Int[Array, " size"]) -> tuple[Array, bool]:
+    """Rows of clients side by side. A gather walks its elements on a CPU; a few slices are copied whole."""
+    if batched[0] or not batched[1]:
+        return jax.vmap(_row.fun, [0 if each else None for each in batched])(leaf, index), True
+    if size > 16:
+        return leaf[index], True
+    return jnp.stack([_row.fun(leaf, index[each]) for each in range(size)]), True
+
+
 @struct.dataclass
 class Batches:
     """One client's batches: a window into arrays that hold every client's.
@@ -20,21 +35,23 @@ class Batches:
     Attributes:
         arrays: Leaves (batches, batch, ...), with `mask` (batches, batch): 1 for an example, 0 for the filling of a
             client's last batch.
-        start: The client's first batch.
+        start: The client's first batch, an integer.
         count: Its number of batches; 0 for a client without data.
-        examples: Its number of examples.
+        examples: Its number of examples, a float.
+        longest: Batches of the longest of all clients.
     """
 
-    # Quoted: a pytree node also holds shapes, specs and batched leaves, which a run-time check would refuse.
+    # Any: a pytree node also holds shapes, specs and batched leaves, which a run-time check would refuse.
     arrays: Mapping[str, Any]
-    start: 'Int[Array, ""]'
-    count: 'Int[Array, ""]'
-    examples: 'Float[Array, ""]'
+    start: Any
+    count: Any
+    examples: Any
+    longest: int = struct.field(pytree_node=False)
 
     def at(self, step: Int[Array, ""]) -> Batch:
         """The batch of a local step; after the last one comes the first again."""
-        index = self.start + step % self.count
-        return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), dict(self.arrays))
+        index = self.start + jax.lax.rem(jnp.asarray(step, self.count.dtype), self.count)
+        return jax.tree.map(lambda leaf: _row(leaf, index), dict(self.arrays))
 
 
 @struct.dataclass
@@ -46,6 +63,7 @@ class Clients:
         start: First batch of each client.
         count: Batches of each client.
         examples: Examples of each client.
+        longest: Batches of the longest client; a constant, by which forms of the work are chosen.
     """
 
     # Quoted: a pytree node also holds shapes, specs and batched leaves, which a run-time check would refuse.
@@ -53,6 +71,7 @@ class Clients:
     start: 'Int[Array, " clients"]'
     count: 'Int[Array, " clients"]'
     examples: 'Float[Array, " clients"]'
+    longest: int = struct.field(pytree_node=False)
 
     @property
     def number(self) -> int:
@@ -61,7 +80,7 @@ class Clients:
 
     def of(self, client: Int[Array, ""]) -> Batches:
         """The batches of one client."""
-        return Batches(self.arrays, self.start[client], self.count[client], self.examples[client])
+        return Batches(self.arrays, self.start[client], self.count[client], self.examples[client], self.longest)
 
 
 def lay_out(
@@ -126,6 +145,7 @@ def lay_out(
         start=jnp.asarray(np.concatenate([[0], np.cumsum(counts)[:-1]]), jnp.int32),
         count=jnp.asarray(counts),
         examples=jnp.asarray([len(part) for part in parts], jnp.float32),
+        longest=int(np.max(counts)),
     )
 
 

@@ -1,6 +1,6 @@
 """One round: the cohort's updates, their mean, and the server's step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from chainlab.federated.algorithms import Algorithm, Update
 from chainlab.federated.cohorts import Cohort
 from chainlab.federated.interpreters import Interpreter, ragged
 from chainlab.federated.privacy import Privacy, add_noise, clip
+from chainlab.optim.compression.compressor import tree_bytes
 from chainlab.typing import Metrics, Params, PRNGKey
 
 
@@ -52,7 +53,8 @@ def start(algorithm: Algorithm, optimizer: optax.GradientTransformation, params:
     return ServerState(params, optimizer.init(params), algorithm.shared(params), memory, jnp.zeros((), jnp.int32))
 
 
-Step = Callable[[ServerState, Cohort, PRNGKey], tuple[ServerState, Metrics]]
+Step = Callable[[Any, Cohort, PRNGKey], tuple[Any, Metrics]]
+"""`step(state, cohort, key) -> (state, metrics)`, where the state is a `ServerState` or one that extends it."""
 
 
 def federate(
@@ -92,37 +94,73 @@ def federate(
         batches = cohort.clients.of(client)
         memory = jax.tree.map(lambda leaf: leaf[client], state.memory)
         answer = algorithm.update(state.params, state.shared, memory, batches, jax.random.fold_in(key, client))
-        full, finite = batches.count > 0, _finite((answer.message, answer.weight, answer.metrics["loss"]))
-        return _contribution(answer, memory, full=full, finite=finite, privacy=privacy)
+        return contribute(answer, memory, full=batches.count > 0, privacy=privacy)
 
     def step(state: ServerState, cohort: Cohort, key: PRNGKey) -> tuple[ServerState, Metrics]:
         work_key, noise_key = jax.random.split(key)
         steps = cohort.clients.count[cohort.ids]
         sums, rows = interpret(work, (state, cohort, work_key), steps, cohort.active)
-        message, weight, accepted = sums["message"], sums["weight"], sums["accepted"]
-        if privacy:
-            if set(message) != {"delta"}:
-                raise UsageError(
-                    "privacy: the noise is scaled to clients that send `delta` alone, got "
-                    f"{', '.join(sorted(message))}; use fedsgd, fedavg or fedprox"
-                )
-            message = add_noise(message, privacy.noise_multiplier * privacy.clip, noise_key)
-            weight = jnp.asarray(privacy.rate * cohort.clients.number, weight.dtype)
-        mean = _divide(message, weight)
-        delta, shared = algorithm.combine(state.shared, mean, accepted / cohort.clients.number)
-        updates, inner = optimizer.update(jax.tree.map(jnp.negative, delta), state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        # Whether anybody answered is itself private: with privacy the noise goes in either way.
-        go = jnp.asarray(True) if privacy else accepted > 0
-        if last is not None:
-            go = go & (state.round < last)
-        kept = (state.params, state.optimizer, state.shared)
-        params, inner, shared = jax.tree.map(lambda new, old: jnp.where(go, new, old), (params, inner, shared), kept)
+        after, go = advance(
+            algorithm, optimizer, state, sums, cohort.clients.number, privacy=privacy, key=noise_key, last=last
+        )
         memory = _remember(state.memory, rows["memory"], cohort, go)
-        metrics = _metrics(sums, rows, cohort, (state.params, state.shared))
-        return ServerState(params, inner, shared, memory, state.round + 1), metrics
+        metrics = measure(algorithm, state, sums, rows, cohort)
+        return after.replace(memory=memory), metrics  # pyright: ignore[reportAttributeAccessIssue]
 
     return step
+
+
+def advance(
+    algorithm: Algorithm,
+    optimizer: optax.GradientTransformation,
+    state: ServerState,
+    sums: PyTree,
+    clients: int,
+    *,
+    privacy: Privacy | None = None,
+    key: PRNGKey | None = None,
+    last: int | None = None,
+) -> tuple[ServerState, Bool[Array, ""]]:
+    """The server's part of a round, from the sums over its clients; the same on one machine and over a network.
+
+    Args:
+        algorithm: How the mean message becomes an update.
+        optimizer: The server's optimiser.
+        state: Before the round.
+        sums: The sum of what `contribute` returned for each client.
+        clients: Number of all clients.
+        privacy: Noise, with `key`.
+        key: Draws the noise.
+        last: After this round nothing changes any more.
+
+    Returns:
+        The state after the round with the clients' memories as they were, and whether anything changed.
+
+    Raises:
+        UsageError: Privacy meets an algorithm whose clients send more than `delta`.
+    """
+    message, weight, accepted = sums["message"], sums["weight"], sums["accepted"]
+    if privacy:
+        if set(message) != {"delta"} or key is None:
+            raise UsageError(
+                "privacy: the noise is scaled to clients that send `delta` alone, got "
+                f"{', '.join(sorted(message))}; use fedsgd, fedavg or fedprox"
+            )
+        message = add_noise(message, privacy.noise_multiplier * privacy.clip, key)
+        weight = jnp.asarray(privacy.rate * clients, weight.dtype)
+    delta, shared = algorithm.combine(state.shared, _divide(message, weight), accepted / clients)
+    if isinstance(state.params, Mapping):  # what no client sends, stays
+        absent = {name: leaf for name, leaf in state.params.items() if name not in delta}
+        delta = {**delta, **jax.tree.map(jnp.zeros_like, absent)}
+    updates, inner = optimizer.update(jax.tree.map(jnp.negative, delta), state.optimizer, state.params)
+    params = optax.apply_updates(state.params, updates)
+    # Whether anybody answered is itself private: with privacy the noise goes in either way.
+    go = jnp.asarray(True) if privacy else accepted > 0
+    if last is not None:
+        go = go & (state.round < last)
+    kept = (state.params, state.optimizer, state.shared)
+    params, inner, shared = jax.tree.map(lambda new, old: jnp.where(go, new, old), (params, inner, shared), kept)
+    return ServerState(params, inner, shared, state.memory, state.round + 1), go
 
 
 def _finite(tree: PyTree) -> Bool[Array, ""]:
@@ -134,10 +172,22 @@ def _divide(tree: PyTree, by: Float[Array, ""]) -> PyTree:
     return jax.tree.map(lambda leaf: leaf / jnp.maximum(by, jnp.finfo(by.dtype).tiny).astype(leaf.dtype), tree)
 
 
-def _contribution(
-    answer: Update, memory: PyTree, *, full: Bool[Array, ""], finite: Bool[Array, ""], privacy: Privacy | None
+def contribute(
+    answer: Update, memory: PyTree, *, full: Bool[Array, ""] | bool = True, privacy: Privacy | None = None
 ) -> tuple[PyTree, PyTree]:
-    """What one client adds to the round's sums, and its row; nothing of a rejected answer gets through."""
+    """What one client adds to the round's sums, and its row; nothing of a rejected answer gets through.
+
+    Args:
+        answer: What the client computed.
+        memory: What it kept before.
+        full: Whether it has data.
+        privacy: Clipping; answers then weigh alike.
+
+    Returns:
+        Its part of the sums, and its row: `memory`, `loss` and whether it was `accepted`.
+    """
+    full = jnp.asarray(full)
+    finite = _finite((answer.message, answer.weight, answer.metrics["loss"]))
     accepted = full & finite
 
     def guard(tree: PyTree, instead: PyTree) -> PyTree:
@@ -172,12 +222,19 @@ def _remember(memory: PyTree, rows: PyTree, cohort: Cohort, go: Bool[Array, ""])
     return jax.tree.map(write, memory, rows)
 
 
-def _size(tree: PyTree) -> int:
-    """Bytes of a tree as it travels, without framing."""
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+def measure(algorithm: Algorithm, state: ServerState, sums: PyTree, rows: PyTree, cohort: Cohort) -> Metrics:
+    """The figures of a round; see `federate`.
 
+    Args:
+        algorithm: Counts the bytes of a message.
+        state: Before the round.
+        sums: What the clients contributed.
+        rows: What was kept of each.
+        cohort: The round's clients.
 
-def _metrics(sums: PyTree, rows: PyTree, cohort: Cohort, sent: PyTree) -> Metrics:
+    Returns:
+        The metrics.
+    """
     accepted = sums["accepted"]
     # The mean cosine over pairs of unit vectors: |sum u|^2 = m + 2 * (sum over pairs), so no update is stored.
     moved = sums["moved"]
@@ -185,6 +242,9 @@ def _metrics(sums: PyTree, rows: PyTree, cohort: Cohort, sent: PyTree) -> Metric
     cosine = (jnp.square(optax.tree.norm(sums["direction"]).astype(jnp.float32)) - moved) / jnp.maximum(pairs, 1)
     losses = jnp.where(rows["accepted"] > 0, rows["loss"], jnp.nan)
     answered = jnp.sum(cohort.active, dtype=jnp.float32)
+    sent = state.params
+    if isinstance(sent, Mapping):  # what clients keep for themselves does not travel either way
+        sent = {name: sent[name] for name in sums["message"]["delta"]}
     return {
         "loss": _divide(sums["loss"], sums["weight"]),
         "worst_loss": jnp.where(accepted > 0, jnp.nanpercentile(losses, 90), 0.0),
@@ -192,6 +252,6 @@ def _metrics(sums: PyTree, rows: PyTree, cohort: Cohort, sent: PyTree) -> Metric
         "clients": accepted,
         "rejected_nonfinite": sums["nonfinite"],
         "rejected_empty": sums["empty"],
-        "bytes_up": answered * float(_size(sums["message"])),
-        "bytes_down": answered * float(_size(sent)),
+        "bytes_up": answered * float(algorithm.wire(sums["message"])),
+        "bytes_down": answered * float(tree_bytes((sent, state.shared))),
     }

@@ -140,8 +140,9 @@ def interpreted():
     clients = make_clients(dtype=np.float32)
     algorithm, server = build("scaffold"), optax.adam(0.05)
     found = {}
-    for name in ("ragged", "vmapped", "sharded"):
-        interpret = federated.sharded(8) if name == "sharded" else getattr(federated, name)
+    forms = {"sharded": federated.sharded(8), "grouped": federated.grouped(3)}
+    for name in ("ragged", "grouped", "vmapped", "sharded"):
+        interpret = forms.get(name) or getattr(federated, name)
         step = jax.jit(federated.federate(algorithm, server, interpret=interpret))
         state = federated.start(algorithm, server, start(jnp.float32), len(SIZES))
         for index in range(5):
@@ -151,7 +152,7 @@ def interpreted():
     return found
 
 
-@pytest.mark.parametrize("name", ["vmapped", "sharded"])
+@pytest.mark.parametrize("name", ["grouped", "vmapped", "sharded"])
 def test_interpreters_agree(interpreted, name):
     jax.tree.map(
         lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6),
@@ -213,6 +214,8 @@ def test_packing_balances_lanes():
         lambda: federated.fedavg(objective, rate=0.1, epochs=0),
         lambda: federated.fedprox(objective, rate=0.1, mu=-1.0),
         lambda: federated.sharded(9),
+        lambda: federated.grouped(0),
+        lambda: federated.fedsgd(objective, rate=-1.0),
     ],
 )
 def test_bad_arguments(wrong):
