@@ -122,8 +122,7 @@ class EgoMotionFilter(NamedTuple):
         Returns:
             The estimates.
         """
-        tilt = jnp.zeros((len(filtered.log_likelihood), 2))  # the transition takes no input
-        return self.estimates(params, kalman_smoother(self.transition(params), filtered, tilt).mean)
+        return self.estimates(params, kalman_smoother(self.transition(params), filtered).mean)
 
     def forecast(self, params: Params, filtered: Filtered, steps: int) -> EgoMotion:
         """Estimate ahead of every step, from the readings until then.
