@@ -12,6 +12,7 @@ from chainlab.cli.common import config_argument, console, json_option, out, over
 from chainlab.errors import UsageError
 
 if TYPE_CHECKING:
+    from chainlab.lab.config import Document
     from chainlab.lab.jobs import Job
     from chainlab.lab.sweep import Result, Work
 
@@ -71,7 +72,7 @@ def command(
     def tell(result: "Result", done: int, total: int) -> None:
         talk(f"{done}/{total} {result.status}: {_values(result)}" + (f"\n  {result.error}" if result.error else ""))
 
-    search = document.envelope.search
+    search, folder = document.envelope.search, root / _name(document)
     learning = search is not None and (search.sampler != "random" or search.pruner != "none")
     if learning:
         refused = {"--workers": workers > 1, "--together": together, "--cluster": cluster, "--retry": retry}
@@ -79,14 +80,12 @@ def command(
             raise UsageError(f"{option}: a search that learns from its trials runs one after another")
         from chainlab.lab.search import search as run_search
 
-        folder = root / _name(document.path, [document.hash, json.dumps(document.values["sweep"]), repr(search)])
         found = run_search(document, folder, overrides, fail_fast=fail_fast, tell=tell)
     else:
         from chainlab.lab.jobs import jobs
         from chainlab.lab.sweep import sweep
 
         wanted = jobs(document, overrides)
-        folder = root / _name(document.path, [job.hash for job in wanted])
         if together:
             from chainlab.lab.together import train_together
 
@@ -139,10 +138,13 @@ def _values(result: "Result") -> str:
     return " ".join(f"{key}={value}" for key, value in result.job.values.items())
 
 
-def _name(path: Path, hashes: list[str]) -> str:
+def _name(document: "Document") -> str:
+    """The sweep's folder: the same for the same config and sweep, however many trials are drawn."""
     import hashlib
 
-    return f"{path.stem}-{hashlib.sha256(''.join(hashes).encode()).hexdigest()[:8]}"
+    search = {**(document.values["search"] or {}), "trials": None}
+    identity = json.dumps([document.hash, document.values["sweep"], search])
+    return f"{document.path.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
 
 def _row(result: "Result") -> dict[str, Any]:

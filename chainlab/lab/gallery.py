@@ -32,6 +32,7 @@ def save_record(name: str, run: Run, folder: Path) -> Path:
     record = {"config": name, **{key: summary.get(key) for key in kept}, "versions": versions}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{stem(name)}.json"
+    record["text"] = load(name).path.read_text()
     record["pictures"] = _keep_pictures(run.folder, folder / stem(name))
     path.write_text(json.dumps(record, indent=2) + "\n")
     return path
@@ -81,7 +82,7 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
                 continue
             spread = "" if claim["spread"] is None else f" ± {claim['spread']:.2g}"
             missed = "" if claim["met"] else " (not met)"
-            time = f"{record['seconds']:.3g} s, {record['cores']} cores"
+            time = f"{record['seconds']:.3g} s, {_cores(record)}"
             cells = (
                 record["config"],
                 f"{claim['metric']} {claim['goal']}",
@@ -103,10 +104,10 @@ def page(record: Mapping[str, Any]) -> str:
     Returns:
         The page, in Markdown.
     """
-    name, document = record["config"], load(record["config"])
+    name = record["config"]
     versions = ", ".join(f"{key} {value}" for key, value in record["versions"].items())
-    cores = f"{record['cores']} core{'s' if record['cores'] > 1 else ''}"
-    facts = f"{len(record['seeds'])} seed(s), {record['parameters']:,} parameters, {record['seconds']:.3g} s on {cores}"
+    seeds, parameters = len(record["seeds"]), record["parameters"]
+    facts = f"{seeds} seed(s), {parameters:,} parameters, {record['seconds']:.3g} s on {_cores(record)}"
     pictures = [
         f"![{title}](../records/{stem(name)}/{number}.svg){{ .picture }}"
         for number, title in enumerate(record.get("pictures", []))
@@ -119,9 +120,13 @@ def page(record: Mapping[str, Any]) -> str:
             f"```console\nchainlab verify {name}    # trains it, and checks the claims\nchainlab run {name}\n```",
             *pictures,
             "## Config",
-            f"```yaml\n{document.path.read_text().strip()}\n```\n",
+            f"```yaml\n{record['text'].strip()}\n```\n",
         ]
     )
+
+
+def _cores(record: Mapping[str, Any]) -> str:
+    return f"{record['cores']} core{'s' if record['cores'] > 1 else ''}"
 
 
 def fill(page: str, records: Sequence[Mapping[str, Any]]) -> str:
