@@ -58,7 +58,7 @@ def command(
     import jax
 
     from chainlab.lab.config import load
-    from chainlab.lab.plan import Hardware, fill, plan, virtual_devices
+    from chainlab.lab.plan import Hardware, fill, plan, small_mesh
     from chainlab.parallel.config import MeshConfig
 
     document = load(config, overrides)
@@ -66,7 +66,7 @@ def command(
     if devices is not None:
         mesh = fill(mesh, devices)
     jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", virtual_devices(mesh))
+    jax.config.update("jax_num_cpu_devices", small_mesh(mesh).devices)
     experts: Any = getattr(getattr(document.config, "model", None), "experts", None)
     hardware = Hardware(flops, utilisation, bandwidth, memory)
     found = plan(document.task(), mesh, hardware, active_experts=getattr(experts, "active", 1))

@@ -19,8 +19,8 @@ from chainlab.parallel.layout import arrange
 from chainlab.parallel.stages import micro_batches
 from chainlab.parallel.traffic import step_traffic
 
-_SMALL = {"data": 2, "fsdp": 4}
-"""Devices of the meshes that are compiled instead, along the axes whose devices do alike."""
+_SMALL = {"data": 2, "fsdp": 8}
+"""Devices of the mesh that is compiled instead, along the axes whose devices do alike."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,16 @@ def fill(config: MeshConfig, devices: int) -> MeshConfig:
     return replace(config, data=devices // others)
 
 
-def small_meshes(config: MeshConfig) -> list[MeshConfig]:
-    """The meshes that are compiled to learn what a device of a large one needs: two where `fsdp` is cut down."""
-    small = replace(config, data=min(config.data, _SMALL["data"]), fsdp=min(config.fsdp, _SMALL["fsdp"]))
-    return [small] if config.fsdp <= _SMALL["fsdp"] else [replace(small, fsdp=2), small]
+def small_mesh(config: MeshConfig) -> MeshConfig:
+    """The mesh that is compiled to learn what a device of a large one needs.
+
+    Args:
+        config: The large mesh.
+
+    Returns:
+        The same with `data` cut to 2 and `fsdp` to 8.
+    """
+    return replace(config, data=min(config.data, _SMALL["data"]), fsdp=min(config.fsdp, _SMALL["fsdp"]))
 
 
 def compiled_memory(task: Task, config: MeshConfig, state: PyTree, batch: PyTree) -> dict[str, int]:
@@ -150,9 +156,9 @@ def plan(task: Task, config: MeshConfig, hardware: Hardware, *, active_experts: 
     r"""What one device of a mesh needs in a training step.
 
     State and batch are counted from shapes and shardings. What is temporary comes from XLA's plan of the same program
-    on small meshes with the same share of the batch on each device: `data` cut to 2, and `fsdp` to 2 and 4, from which
-    its share is extrapolated as $a + b / n$ (a device works on whole activations and on an $n$-th of the gradients).
-    The other axes are compiled as they are, on virtual devices.
+    on a small mesh of virtual devices with the same share of the batch on each: `data` is cut to 2, which changes
+    nothing for a device, and `fsdp` to 8, beyond which it is taken not to fall further. The other axes are compiled as
+    they are.
 
     Args:
         task: The task.
@@ -164,19 +170,16 @@ def plan(task: Task, config: MeshConfig, hardware: Hardware, *, active_experts: 
         The plan.
 
     Raises:
-        UsageError: The mesh does not fit the task, or its small forms need more virtual devices than there are.
+        UsageError: The mesh does not fit the task, or its small form needs more virtual devices than there are.
     """
     state, batch = shapes(task)
     layout = arrange(config, state, batch, abstract=True)
     params = getattr(state, "params", state)
     parts = math.prod(config.sizes[axis] for axis in layout.batch_axes)
-    temporary: list[tuple[int, int]] = []
-    for small in small_meshes(config):
-        fewer = math.prod(small.sizes[axis] for axis in layout.batch_axes)
-        part = _resize(batch, fewer / parts)
-        temporary.append((small.fsdp, compiled_memory(task, small, state, part)["temporary"]))
+    small = small_mesh(config)
+    fewer = math.prod(small.sizes[axis] for axis in layout.batch_axes)
+    spare = compiled_memory(task, small, state, _resize(batch, fewer / parts))["temporary"]
     kept, own = _held(layout.state(state), state), _held(layout.batch(batch), batch)
-    spare = _extrapolate(temporary, config.fsdp)
     traffic = step_traffic(layout, params, batch, active_experts=active_experts)
     flops = product_flops(task.step, state, batch, jax.eval_shape(lambda: jax.random.key(0)))
     stages, bubble = layout.sizes.get("pipeline", 1), 1.0
@@ -202,11 +205,6 @@ def plan(task: Task, config: MeshConfig, hardware: Hardware, *, active_experts: 
     )
 
 
-def virtual_devices(config: MeshConfig) -> int:
-    """Devices that the small meshes of a plan need."""
-    return max(small.devices for small in small_meshes(config))
-
-
 def _resize(batch: PyTree, factor: float) -> PyTree:
     """The shapes of a batch with more or fewer examples."""
     return jax.tree.map(
@@ -227,12 +225,3 @@ def _held(places: PyTree, tree: PyTree) -> int:
         return math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize
 
     return sum(jax.tree.leaves(jax.tree.map(one, places, tree)))
-
-
-def _extrapolate(points: list[tuple[int, int]], devices: int) -> int:
-    """Bytes at a number of `fsdp` devices from those at one or two smaller numbers, as a + b / n."""
-    if len(points) == 1:
-        return points[0][1]
-    (few, large), (more, small) = points
-    slope = (large - small) / (1 / few - 1 / more)
-    return max(0, round(small + slope * (1 / devices - 1 / more)))
