@@ -97,7 +97,7 @@ def _count_equation(equation: Any, wanted: list[bool]) -> tuple[int, list[bool]]
 
 def _count_scan(body: Any, equation: Any, wanted: list[bool]) -> tuple[int, list[bool]]:
     """A carry is wanted if the result wants it or the next turn does."""
-    first, carries = scan_layout(equation)
+    first, carries = scan_layout(equation.params)
     wanted = list(wanted)
     while True:
         circuits, inputs = _count(body, wanted)
