@@ -29,10 +29,10 @@ class TwoClassesConfig:
 class ClassifierConfig:
     """The classifier."""
 
-    name: Literal[
-        "dressed", "dressed-separable", "dressed-mlp", "reuploading", "reuploading-separable", "reuploading-mlp"
-    ] = "dressed"
-    """A circuit between two dense layers, or one that takes the data up again in every layer; the same without entanglement; or an MLP with as many parameters."""  # noqa: E501
+    name: Literal["dressed", "reuploading"] = "dressed"
+    """A circuit between two dense layers, or one that takes the data up again in every layer."""
+    twin: Literal["none", "separable", "mlp"] = "none"
+    """In its place the same without entanglement, or an MLP with as many parameters."""
     qubits: Annotated[int, Gt(0)] = 4
     """Qubits of the circuit."""
     layers: Annotated[int, Gt(0)] = 2
@@ -75,73 +75,45 @@ def quantum(config: QuantumConfig) -> chainlab.Task:
     import jax.numpy as jnp
     import optax
 
-    from chainlab import lab, optim
+    from chainlab import data, lab, optim
 
-    dataset = _two_classes(config.data)
-    model = _classifier(config)
+    whole = DatasetConfig(name=config.data.name, validation=0.0).load()
+    pair = data.keep_classes(whole, config.data.classes if config.data.name == "digits" else (0, 1))
+    dataset = data.principal_components(pair, config.data.components)
+    model, exact = _classifier(config), _classifier(config, exact=True)
     random = config.shots is not None or config.gradient == "spsa"
 
+    def loss(model: Any, params: Any, batch: Any, key: Any = None) -> tuple[Any, dict[str, Any]]:
+        logits = model.apply(params, batch["x"], key=key)
+        value = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"]))
+        accuracy = jnp.mean((jnp.argmax(logits, axis=-1) == batch["y"]).astype(jnp.float32))
+        return value, {"loss": value, "accuracy": accuracy}
+
     def objective(params: Any, batch: Any, key: Any) -> tuple[Any, dict[str, Any]]:
-        logits = model.apply(params, batch["x"], key=key if random else None)
-        loss = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"]))
-        return loss, {"accuracy": jnp.mean((jnp.argmax(logits, axis=-1) == batch["y"]).astype(jnp.float32))}
-
-    exact = _classifier(config, exact=True)
-
-    def evaluate(params: Any, split: Any) -> dict[str, Any]:
-        logits = exact.apply(params, split["x"])
-        loss = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, split["y"]))
-        return {"loss": loss, "accuracy": jnp.mean((jnp.argmax(logits, axis=-1) == split["y"]).astype(jnp.float32))}
+        return loss(model, params, batch, key if random else None)
 
     return lab.supervised(
         model,
         objective,
         optim.build(config.optimizer),
         dataset.batches(config.batch_size),
-        evaluate=evaluate,
-        panels=None
-        if config.model.name.endswith("mlp")
-        else lambda state, _: _panels(config, dataset, objective, state),
+        evaluate=lambda params, split: loss(exact, params, split)[1],
+        panels=(lambda state, _: _panels(config, dataset, objective, state)) if config.model.twin != "mlp" else None,
     )
-
-
-def _two_classes(config: TwoClassesConfig) -> "Dataset":
-    """Two classes on standardised principal components of the training examples."""
-    import dataclasses
-
-    import numpy as np
-    from sklearn.decomposition import PCA
-
-    whole = DatasetConfig(name=config.name, validation=0.0).load().flat()
-    labels = list(config.classes if config.name == "digits" else (0, 1))
-
-    def chosen(arrays: Any) -> tuple[Any, Any]:
-        keep = np.isin(arrays["y"], labels)
-        return np.asarray(arrays["x"], np.float64)[keep], np.searchsorted(labels, arrays["y"][keep]).astype(np.int32)
-
-    x, y = chosen(whole.train)
-    project = PCA(config.components, whiten=True, random_state=0).fit(x)
-    splits = {}
-    for name, arrays in {"train": whole.train, **whole.splits}.items():
-        x, y = chosen(arrays)
-        splits[name] = {"x": project.transform(x).astype(np.float32), "y": y}
-    names = tuple(whole.classes[label] for label in labels)
-    return dataclasses.replace(whole, train=splits.pop("train"), splits=splits, classes=names, transform=None)
 
 
 def _classifier(config: QuantumConfig, *, exact: bool = False) -> Any:
     """The model that the config names; `exact` evaluates it without shots and without a device."""
     from chainlab import quantum
 
-    kind, _, twin = config.model.name.partition("-")
-    options: dict[str, Any] = {"qubits": config.model.qubits, "layers": config.model.layers}
-    if not exact and twin != "mlp":
+    model, features = config.model, config.data.components
+    options: dict[str, Any] = {"qubits": model.qubits, "layers": model.layers, "entangled": model.twin != "separable"}
+    if not exact:
         options |= {"gradient": config.gradient, "shots": config.shots}
         if config.device:
             options |= {"device": config.device.name, "device_options": config.device.options}
-    build = quantum.dressed if kind == "dressed" else quantum.reuploading
-    hybrid = build(config.data.components, 2, entangled=twin != "separable", **options)
-    return quantum.equal_mlp(config.data.components, 2, hybrid) if twin == "mlp" else hybrid
+    hybrid = (quantum.dressed if model.name == "dressed" else quantum.reuploading)(features, 2, **options)
+    return quantum.equal_mlp(features, 2, hybrid) if model.twin == "mlp" else hybrid
 
 
 def _panels(config: QuantumConfig, dataset: "Dataset", objective: Any, state: Any) -> list[chainlab.Panel]:
@@ -152,25 +124,25 @@ def _panels(config: QuantumConfig, dataset: "Dataset", objective: Any, state: An
     from chainlab import quantum
 
     model, params, key = config.model, state.params, jax.random.key(0)
-    entangled = not model.name.endswith("separable")
-    if model.name.startswith("dressed"):
-        circuit = quantum.dressed_circuit(model.qubits, model.layers, entangled)
+    size: dict[str, Any] = {"qubits": model.qubits, "layers": model.layers, "entangled": model.twin != "separable"}
+    batch = {name: jnp.asarray(leaf[: config.batch_size]) for name, leaf in dataset.train.items()}
+    if model.name == "dressed":
+        circuit = quantum.dressed_circuit(**size)
         arguments = (jnp.zeros(model.qubits), params["angles"])
     else:
-        circuit = quantum.reuploading_circuit(config.data.components, model.qubits, model.layers, entangled)
-        arguments = (jnp.zeros(config.data.components), params["scales"], params["angles"])
-    batch = {name: jnp.asarray(leaf[: config.batch_size]) for name, leaf in dataset.train.items()}
+        circuit = quantum.reuploading_circuit(config.data.components, **size)
+        arguments = (batch["x"][0], params["scales"], params["angles"])
 
-    def loss(angles: Any, batch: Any = batch) -> Any:
+    def loss(angles: Any) -> Any:
         return objective({**params, "angles": angles}, batch, key)[0]
 
-    draws = jax.random.uniform(key, (32, *params["angles"].shape), maxval=2 * jnp.pi)
-    gradients = jnp.stack([jax.jit(jax.grad(loss))(draw) for draw in draws[: 4 if config.device else 32]])
+    draws = jax.random.uniform(key, (4 if config.device else 32, *params["angles"].shape), maxval=2 * jnp.pi)
+    gradients = jax.lax.map(jax.grad(loss), draws).reshape(len(draws), -1)
     step = jax.value_and_grad(lambda p: objective(p, batch, key)[0])
     cost = [{"circuits in a step": quantum.executions(step, params), "examples": config.batch_size}]
     panels = [
-        chainlab.Panel("Circuit", quantum.draw_circuit(circuit, *arguments), note="At the first example's place."),
-        chainlab.Panel("Gradient by angle", quantum.variance_bars(gradients.reshape(len(gradients), -1))),
+        chainlab.Panel("Circuit", quantum.draw_circuit(circuit, *arguments)),
+        chainlab.Panel("Gradient by angle", quantum.variance_bars(gradients), note=f"Over {len(draws)} random points."),
         chainlab.Panel("Circuits executed", rows=cost, note=f"By {config.gradient}; shots: {config.shots or 'exact'}."),
     ]
     if not config.device and not config.shots:

@@ -11,6 +11,8 @@ from .idx import read_idx as read_idx
 from .image_folder import from_images as from_images
 from .named import load as load
 from .npz_file import from_npz as from_npz
+from .reduce import keep_classes as keep_classes
+from .reduce import principal_components as principal_components
 from .shuffle import permute as permute
 from .tabular import bundled as bundled
 from .text import Text as Text

@@ -41,11 +41,11 @@ def adjoint(circuit: Circuit, observables: Sequence[Observable]) -> Callable[...
 
     @jax.custom_vjp
     def call(*leaves: Array) -> Array:
-        return mark(measure(run(leaves)), 1)
+        return mark(measure(run(leaves)), 1, "circuit")
 
     def forward(*leaves: Array) -> tuple[Array, Any]:
         state = run(leaves)
-        return mark(measure(state), 1), (leaves, state)
+        return mark(measure(state), 1, "circuit"), (leaves, state)
 
     def backward(saved: Any, cotangent: Array) -> tuple[Array, ...]:
         leaves, state = saved

@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from chainlab.errors import UsageError
 from chainlab.quantum.circuit import Circuit
-from chainlab.quantum.executions import mark
+from chainlab.quantum.executions import describe, mark
 from chainlab.quantum.observables import Observable
 from chainlab.quantum.settings import settings_of
 from chainlab.quantum.shift import Evaluate, Leaves
@@ -32,7 +32,7 @@ def exact(circuit: Circuit, observables: Sequence[Observable]) -> Evaluate:
         del key
         states, columns = simulate(circuit, leaves, shifts)
         found = jnp.concatenate([observable.evaluate(states) for observable in observables])
-        return _split(found, columns, 1)
+        return _split(circuit, found, columns, shifts, 1)
 
     return evaluate
 
@@ -59,12 +59,15 @@ def sampled(
             raise UsageError("a circuit with shots is random: call it with key=jax.random.key(...)")
         states, columns = simulate(circuit, leaves, shifts)
         counts = share(states, settings, weights, shots, allocation)
-        return _split(sample(states, settings, counts, key), columns, len(settings))
+        return _split(circuit, sample(states, settings, counts, key), columns, shifts, len(settings))
 
     return evaluate
 
 
-def _split(found: Array, columns: Sequence[int], circuits: int) -> tuple[Array, Array]:
+def _split(
+    circuit: Circuit, found: Array, columns: Sequence[int], shifts: Sequence[Shift], circuits: int
+) -> tuple[Array, Array]:
     """The circuit's own expectations, and those of the copies in the order in which they were asked for."""
     copies = found[:, 1:].T[np.argsort(columns)] if columns else jnp.zeros((0, len(found)), found.dtype)
-    return mark(found[:, 0], circuits), mark(copies, circuits * len(columns))
+    own = mark(found[:, 0], circuits, "circuit")
+    return own, mark(copies, circuits * len(columns), describe(shifts, circuit.leaves))

@@ -127,14 +127,14 @@ def record(circuit: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Reco
                 "the circuit must return every measurement that it makes, once (expval, var or probs, alone or in a "
                 f"tuple, list or dict); got {output!r}"
             )
-        tapes, post = [tape], lambda results: results[0]
+        tapes, post = [tape], tuple
         if isinstance(circuit, library.QNode):
             tapes, post = circuit.compile_pipeline((tape,))
         batch = [t for original in tapes for t in _defer(original)]
 
     def combine(results: Sequence[Any]) -> Any:
         with library_numerics():
-            result = post(tuple(results))
+            (result,) = post(tuple(results))  # a batch of one circuit
         found = [result] if len(returned) == 1 else list(result)
         return jax.tree.unflatten(structure, [found[place] for place in order])
 
@@ -220,7 +220,7 @@ class _Builder:
                 f"{operator.name} is a noise channel, which a pure state cannot hold: use device='default.mixed'"
             )
         operator = _in_real_angle(operator)
-        composite = isinstance(operator, library.ops.Prod | library.ops.Pow) and operator.has_decomposition
+        composite = operator.has_decomposition and _is_composite(operator)
         if not composite and not _constants_traced(operator) and _is_direct(operator):
             kind = kind_of(operator)
             traced = [isinstance(value, jax.Array) for value in operator.data]
@@ -267,9 +267,22 @@ class _Builder:
 
 
 def _opaque() -> tuple[type, ...]:
-    """Unitaries given by a matrix: an angle decomposition of theirs has singular derivatives."""
+    """Unitaries given by a matrix or an exponential: an angle decomposition of theirs has singular derivatives."""
     library = pennylane()
-    return (library.QubitUnitary, library.ControlledQubitUnitary, library.BlockEncode)
+    return (library.QubitUnitary, library.ControlledQubitUnitary, library.BlockEncode, library.SpecialUnitary)
+
+
+def _is_composite(operator: Any) -> bool:
+    """Whether the operator is made of others, whose angles are shifted one by one."""
+    library = pennylane()
+    if isinstance(operator, library.ops.CompositeOp | library.ops.Pow):
+        return True
+    if isinstance(operator, library.ops.Controlled | library.ops.Adjoint):
+        return _is_composite(operator.base)
+    if isinstance(operator, library.ops.Exp):
+        return False  # its parts are its generator's
+    settings = (v if isinstance(v, list | tuple) else (v,) for v in operator.hyperparameters.values())
+    return any(isinstance(value, library.operation.Operator) for values in settings for value in values)
 
 
 def _is_direct(operator: Any) -> bool:

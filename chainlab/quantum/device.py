@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from chainlab.errors import ChainlabError, UsageError
 from chainlab.quantum.circuit import Circuit
-from chainlab.quantum.executions import mark
+from chainlab.quantum.executions import describe, mark
 from chainlab.quantum.library import bind, library_numerics, pennylane
 from chainlab.quantum.observables import Observable, PauliSums
 from chainlab.quantum.shift import Evaluate, Leaves
@@ -123,7 +123,8 @@ def on_device(
 
         shape = jax.ShapeDtypeStruct((1 + len(shifts), size), dtype)
         found = jax.pure_callback(submit, shape, *leaves, vmap_method="broadcast_all")
-        found = mark(found, 1 + len(shifts))
+        what = f"circuit, {describe(shifts, circuit.leaves)}" if shifts else "circuit"
+        found = mark(found, 1 + len(shifts), what)
         return found[0], found[1:]
 
     return evaluate

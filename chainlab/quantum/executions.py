@@ -2,24 +2,34 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Shaped
 
+from chainlab.autodiff.jaxprs import scan_layout
 from chainlab.errors import UsageError
+from chainlab.quantum.circuit import Leaf
+from chainlab.quantum.simulator import Shift
 
-_MARK = re.compile(r"chainlab circuits=(\d+) ndim=(\d+)")
+_MARK = re.compile(r".* \((\d+) circuits?, axes: (\d+)\)")
+_NAMED = 8  # shifted copies that a note lists
 
 
-def mark(values: Shaped[Array, "..."], circuits: int) -> Shaped[Array, "..."]:
+def mark(values: Shaped[Array, "..."], circuits: int, what: str) -> Shaped[Array, "..."]:
     """Note in the program that computing `values` executes this many circuits (for each batch element).
 
     The note is an identity that XLA removes; batching gives it the axes that tell how often it is repeated.
     """
-    return checkpoint_name(values, f"chainlab circuits={circuits} ndim={values.ndim}")
+    return checkpoint_name(values, f"{what} ({circuits} circuit{'s' * (circuits != 1)}, axes: {values.ndim})")
+
+
+def describe(shifts: Sequence[Shift], leaves: Sequence[Leaf]) -> str:
+    """The shifted copies in words: gate, number of its angle in the circuit, and shift."""
+    listed = [f"{leaves[s.leaf].gate}[{s.leaf}] {'-' if s.shift < 0 else '+'} {abs(s.shift):.4g}" for s in shifts]
+    return "circuit at " + ", ".join(listed[:_NAMED] + ["..."] * (len(listed) > _NAMED))
 
 
 def executions(function: Callable[..., Any], *args: Any) -> int:
@@ -72,7 +82,7 @@ def _count_equation(equation: Any, wanted: list[bool]) -> tuple[int, list[bool]]
     inner = [_open(value) for value in jax.tree.leaves(list(parameters.values()), is_leaf=_is_program)]
     programs = [program for program in inner if program is not None]
     if name == "scan":
-        return _count_scan(programs[0], parameters, wanted)
+        return _count_scan(programs[0], equation, wanted)
     if name == "cond":
         counts = [_count(program, wanted)[0] for program in programs]
         return max(counts), every
@@ -85,15 +95,15 @@ def _count_equation(equation: Any, wanted: list[bool]) -> tuple[int, list[bool]]
     return sum(_count(program, [True] * len(program.outvars))[0] for program in programs), every
 
 
-def _count_scan(body: Any, parameters: Mapping[str, Any], wanted: list[bool]) -> tuple[int, list[bool]]:
+def _count_scan(body: Any, equation: Any, wanted: list[bool]) -> tuple[int, list[bool]]:
     """A carry is wanted if the result wants it or the next turn does."""
-    first, carries = parameters["num_consts"], parameters["num_carry"]
+    first, carries = scan_layout(equation.params)
     wanted = list(wanted)
     while True:
         circuits, inputs = _count(body, wanted)
         more = [want or need for want, need in zip(wanted[:carries], inputs[first : first + carries], strict=True)]
         if more == wanted[:carries]:
-            return parameters["length"] * circuits, inputs
+            return equation.params["length"] * circuits, inputs
         wanted[:carries] = more
 
 

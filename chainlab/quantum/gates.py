@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Complex, Float, Shaped
 
-from chainlab.quantum.library import bind, library_numerics, pennylane
+from chainlab.quantum.library import bind, constant_numerics, pennylane
 from chainlab.quantum.rules import shift_rule
 
 _SMALL = 3  # wires up to which a controlled gate is one dense matrix
@@ -48,7 +48,8 @@ class Kind:
 
     @functools.cached_property
     def _levels(self) -> tuple[Float[np.ndarray, " dim"], Complex[np.ndarray, "dim dim"]]:
-        return np.linalg.eigh(np.asarray(self.template.base.matrix(), np.complex128))
+        with constant_numerics():
+            return np.linalg.eigh(np.asarray(self.template.base.matrix(), np.complex128))
 
     @functools.cached_property
     def diagonal(self) -> bool:
@@ -69,7 +70,7 @@ class Kind:
 
     def constant(self, data: Any) -> np.ndarray:
         """The unitary at constant parameters."""
-        with library_numerics():
+        with constant_numerics():
             return np.asarray(self.matrix(*data), np.complex128)
 
     @functools.cached_property
@@ -79,7 +80,7 @@ class Kind:
         data = self.template.data
         if any(np.ndim(value) for value in data):
             return np.ones((dim, dim), bool)
-        with library_numerics():  # no entry vanishes by accident at two generic points
+        with constant_numerics():  # no entry vanishes by accident at two generic points
             points = [np.asarray(self.matrix(*(value + offset for value in data))) for offset in (0.0, 0.7)]
         return np.any(np.abs(points) > 1e-14, axis=0)
 

@@ -36,6 +36,13 @@ def library_numerics() -> Generator[None]:
         yield
 
 
+@contextlib.contextmanager
+def constant_numerics() -> Generator[None]:
+    """As `library_numerics`, and JAX computes at once what depends on constants alone, also while it traces."""
+    with library_numerics(), jax.ensure_compile_time_eval():
+        yield
+
+
 def bind(operator: Any, data: Sequence[Any]) -> Any:
     """The operator with other parameters.
 

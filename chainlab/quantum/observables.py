@@ -288,6 +288,8 @@ def _linear(
     library = pennylane()
     terms = _pauli_terms(observable)
     if terms is None:
+        if any(isinstance(value, Tracer) for value in observable.data):
+            return _by_summands(observable, wires, term_by_term)
         if len(observable.wires) <= _DENSE_WIRES and not isinstance(observable, library.SparseHamiltonian):
             matrix = np.asarray(observable.matrix(), complex)
             return (Matrix(matrix, tuple(map(wires.index, observable.wires))),), None
@@ -309,20 +311,48 @@ def _pauli_terms(observable: Any) -> list[tuple[Mapping[Any, str], Any]] | None:
         return _hermitian_terms(observable.data[0], observable.wires)
     if observable.pauli_rep is not None:
         return list(observable.pauli_rep.items())
+    summands = _summands(observable)
+    parts = [_pauli_terms(operator) for _, operator in summands]
+    if not summands or any(part is None for part in parts):
+        return None
+    return [
+        (word, coefficient * c)
+        for (coefficient, _), part in zip(summands, parts, strict=True)
+        for word, c in part or ()
+    ]
+
+
+def _summands(observable: Any) -> list[tuple[Any, Any]]:
+    """The coefficients and operators that an observable is a sum of; none where it is not a sum."""
+    library = pennylane()
     if isinstance(observable, library.ops.SProd):
-        inner = _pauli_terms(observable.base)
-        return None if inner is None else [(word, observable.scalar * c) for word, c in inner]
-    if isinstance(observable, library.ops.Sum | library.ops.LinearCombination):
-        coefficients, operators = observable.terms()
-        parts = [_pauli_terms(operator) for operator in operators]
-        if any(part is None for part in parts):
-            return None
-        return [
-            (word, coefficient * c)
-            for coefficient, part in zip(coefficients, parts, strict=True)
-            for word, c in part or ()
+        return [(observable.scalar, observable.base)]
+    if isinstance(observable, library.ops.LinearCombination):
+        return list(zip(*observable.terms(), strict=True))
+    if isinstance(observable, library.ops.Sum):
+        return [(1.0, operand) for operand in observable.operands]
+    return []
+
+
+def _by_summands(
+    observable: Any, wires: Sequence[Any], term_by_term: bool
+) -> tuple[tuple[Observable, ...], list[tuple[Any, bool]]]:
+    """A sum that is no sum of Pauli words, each summand measured for itself."""
+    summands = _summands(observable)
+    if not summands:
+        raise UsageError(
+            f"{observable} has traced parameters inside of an observable: write it as a sum of constant observables "
+            "with traced coefficients"
+        )
+    observables: tuple[Observable, ...] = ()
+    coefficients: list[tuple[Any, bool]] = []
+    for coefficient, operator in summands:
+        measured, weights = _linear(operator, wires, term_by_term)
+        observables += measured
+        coefficients += [
+            (coefficient * c, constant) for c, constant in (weights if weights is not None else [(1.0, False)])
         ]
-    return None
+    return observables, coefficients
 
 
 def _hermitian_terms(matrix: Array, wires: Sequence[Any]) -> list[tuple[Mapping[Any, str], Any]]:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from chainlab.quantum.library import bind, library_numerics, pennylane
+from chainlab.quantum.library import bind, constant_numerics, pennylane
 
 _DENSE_WIRES = 5  # frequencies of gates up to this size are read off their matrix
 _RESOLUTION = 1e-9  # frequencies closer than this are one
@@ -79,7 +79,7 @@ def shift_rule(gate: Any, index: int) -> Float[np.ndarray, "_ 3"] | None:
         return np.asarray(recipes[index], float).reshape(-1, 3)
     if isinstance(gate, pennylane().operation.Channel):
         return None  # a channel without a recipe has no frequencies
-    with library_numerics():
+    with constant_numerics():
         frequencies = None
         if len(gate.wires) <= _DENSE_WIRES:
             frequencies = spectrum(gate, index)

@@ -47,10 +47,10 @@ def shifted(evaluate: Evaluate, leaves: Sequence[Leaf], rules: Rules, chunk: int
         arXiv:2008.06517, equation 13.
     """
 
-    def value(key: Any, *values: Array) -> Array:
+    def circuit(key: Any, *values: Array) -> Array:
         return evaluate(values, key, ())[0]
 
-    apart = _by_copies(value, rules, chunk)
+    apart = _by_copies(circuit, rules, chunk)
 
     def jacobian(key: Any, values: Leaves, active: Sequence[int]) -> tuple[Array, Array]:
         shifts, weights, unshifted = plan(rules, active)
@@ -59,7 +59,7 @@ def shifted(evaluate: Evaluate, leaves: Sequence[Leaf], rules: Rules, chunk: int
         result, copies = evaluate(values, key, shifts)
         return result, _weigh(result, copies, weights, unshifted)
 
-    return _differentiable(value, jacobian, leaves, rules, chunk)
+    return _differentiable(circuit, jacobian, leaves, rules, chunk)
 
 
 def plan(

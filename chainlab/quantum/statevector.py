@@ -5,7 +5,9 @@ the state, which XLA fuses into one pass with the columns innermost; on CPU that
 tensor contraction, whose transposes cost more than its arithmetic.
 """
 
+import functools
 import itertools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,10 +79,9 @@ def apply(
     images = []
     for row in range(len(occupied)):
         terms = [_scaled(unitary[row, column], parts[column]) for column in np.flatnonzero(occupied[row])]
-        total = terms[0]
-        for term in terms[1:]:
-            total = total + term
-        images.append(total)
+        images.append(functools.reduce(operator.add, terms) if terms else None)
+    zero = jnp.zeros_like(next((image for image in images if image is not None), parts[0]))  # rows of a projector
+    images = [zero if image is None else image for image in images]
     stacked = jnp.stack(images).reshape((2,) * len(wires) + images[0].shape)
     moved = jnp.moveaxis(stacked, list(range(len(wires))), axes)
     return moved.reshape(states.shape[0], *moved.shape[split.ndim - states.ndim + 1 :])

@@ -120,6 +120,7 @@ def edge_data(edge: "Edge") -> dict[str, Any]:
             data |= {
                 "forward": _local(edge.forward_local),
                 "deviation": None if deviation is None else number(deviation),
+                "evaluations": {name: _nested(np.asarray(v).tolist()) for name, v in edge.evaluations.items()},
             }
     return data
 

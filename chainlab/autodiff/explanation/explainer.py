@@ -242,7 +242,7 @@ def weigh(values: Sequence[Any], traced: Traced, cotangent: Any) -> list[Any]:
 def shrink(explanation: Explanation, keep: int) -> None:
     """Reduce big arrays to their statistics, after everything that needs them has been computed."""
     for edge in explanation.edges:
-        _ = edge.norm, edge.gain, edge.local, edge.forward_local, edge.deviation
+        _ = edge.norm, edge.gain, edge.local, edge.forward_local, edge.deviation, edge.evaluations
     for node in explanation.nodes:
         _ = node.summary, node.adjoint_summary
     for edge in explanation.edges:

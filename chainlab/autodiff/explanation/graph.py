@@ -145,6 +145,14 @@ class Edge:
         scale = max(norm(declared), norm(true))
         return norm(declared - true) / scale if scale > 0 else 0.0
 
+    @cached_property
+    def evaluations(self) -> Mapping[str, np.ndarray]:
+        """For a custom derivative: what its rule evaluates and names with `jax.ad_checkpoint.checkpoint_name`."""
+        from chainlab.autodiff.explanation.named import named_values
+
+        custom = self.active and self.forward_pullback is not None and self.target.value is not None
+        return named_values(self) if custom else {}
+
     def __repr__(self) -> str:
         return f"Edge({self.source.name} -> {self.target.name})"
 

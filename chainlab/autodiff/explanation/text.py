@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from chainlab.autodiff.explanation.graph import Edge, Explanation, Node
     from chainlab.autodiff.explanation.local import LocalDerivative
 
+_LISTED = 16  # numbers of an array that are written out
+
 
 def amount(node: "Node", adjoint: bool = False) -> str:
     """A number, or the norm of an array."""
@@ -72,6 +74,12 @@ def edge_text(edge: "Edge") -> Text:
     return line
 
 
+def listed(value: np.ndarray) -> str:
+    """The numbers of a small array, the norm of a large one."""
+    numbers = np.ravel(value)
+    return ", ".join(map(short, numbers)) if len(numbers) <= _LISTED else f"|{short(np.linalg.norm(numbers))}|"
+
+
 def to_text(explanation: "Explanation", *, width: int = 110, limit: int = 400, k: int = 3) -> str:
     """See `Explanation.to_text`."""
     tree = Tree(Text(f"{explanation.title} = {amount(explanation.output)}", "bold"))
@@ -84,7 +92,9 @@ def to_text(explanation: "Explanation", *, width: int = 110, limit: int = 400, k
         branch = branches[node.scope].add(node_text(explanation, node))
         if node.kind != "output":
             for edge in explanation.incoming[node.id]:
-                branch.add(edge_text(edge))
+                line = branch.add(edge_text(edge))
+                for name, value in edge.evaluations.items():
+                    line.add(Text(f"its rule evaluates: {name} = {listed(value)}", "magenta"))
     if len(explanation.nodes) > limit:
         tree.add(Text(f"... {len(explanation.nodes) - limit} more nodes", "dim"))
     shown = tree.add(Text("largest paths", "bold blue"))

@@ -89,6 +89,50 @@ def test_results_keep_the_structure_of_the_circuit(qml, mixed):
         np.testing.assert_allclose(got[name], value, atol=1e-13)
 
 
+def test_qnodes_keep_their_transforms_wires_and_structure(qml):
+    device = qml.device("default.qubit", wires=["b", "a"])
+
+    @qml.transforms.merge_rotations
+    @qml.qnode(device)
+    def one(w, *, shift=0.0):
+        qml.RX(w[0], wires="a")
+        qml.RX(w[1], wires="a")
+        qml.CRY(w[0] + shift, wires=["a", "b"])
+        return qml.expval(qml.Z("b"))
+
+    @qml.qnode(device)
+    def two(w):
+        qml.RX(w[0], wires="a")
+        qml.CRY(w[1], wires=["a", "b"])
+        return {"chance": qml.probs(), "energy": qml.expval(qml.Z("b"))}
+
+    w = jnp.array([0.3, 0.8])
+    f, backprop = quantum.expectation(one), quantum.expectation(one, gradient="backprop")
+    assert f(w, shift=0.2) == pytest.approx(float(one(w, shift=0.2)), abs=1e-14)
+    np.testing.assert_allclose(jax.grad(f)(w), jax.grad(backprop)(w), atol=1e-14)
+    assert quantum.executions(jax.grad(f), w) == 2 + 4  # the two rotations are one
+    got, want = quantum.expectation(two)(w), two(w)
+    for name in want:
+        np.testing.assert_allclose(got[name], want[name], atol=1e-14)
+
+
+@pytest.mark.slow
+def test_a_transform_that_splits_the_circuit(qml):
+    @qml.transforms.split_non_commuting
+    @qml.qnode(qml.device("default.qubit"))
+    def circuit(w):
+        qml.RX(w[0], wires=0)
+        qml.CRY(w[1], wires=[0, 1])
+        return qml.expval(qml.Z(0)), qml.expval(qml.X(0) @ qml.Z(1))
+
+    w = jnp.array([0.3, 0.8])
+    f = flat(quantum.expectation(circuit))
+    np.testing.assert_allclose(f(w), np.array(circuit(w)), atol=1e-14)
+    backprop = flat(quantum.expectation(circuit, gradient="backprop"))
+    np.testing.assert_allclose(jax.jacrev(f)(w), jax.jacrev(backprop)(w), atol=1e-14)
+    assert quantum.executions(jax.jacrev(f), w) == 2 * (2 + 4)
+
+
 def test_only_what_is_differentiated_is_shifted(qml):
     def circuit(x, w):
         qml.AngleEmbedding(x, wires=range(2))
@@ -124,6 +168,25 @@ def test_counts_are_those_of_pennylane(qml):
     tape = qml.tape.make_qscript(circuit)(*(qml.numpy.array(np.asarray(a)) for a in POINT))
     tapes, _ = qml.gradients.param_shift(tape)
     assert quantum.executions(jax.grad(quantum.expectation(circuit), (0, 1)), *POINT) == len(tapes)
+
+
+@pytest.mark.slow
+def test_observables_that_are_not_pauli_words(qml):
+    matrix = np.array([[1, 2j], [-2j, 3]])
+
+    def circuit(w):
+        qml.RX(w[0], wires=0)
+        qml.CRY(w[1], wires=[0, 1])
+        mixed = qml.sum(qml.X(0) @ qml.Hermitian(matrix, wires=1), w[1] * qml.Z(0), w[0] * qml.Projector([1], wires=1))
+        return (
+            qml.expval(mixed),
+            qml.expval(qml.Projector([0, 1], wires=[0, 1])),
+            qml.var(qml.Hermitian(matrix, wires=1)),
+        )
+
+    assert_same_derivatives(circuit, (POINT[1][:2],), argnums=0)
+    want = qml.QNode(circuit, qml.device("default.qubit"))(POINT[1][:2])
+    np.testing.assert_allclose(quantum.expectation(circuit)(jnp.asarray(POINT[1][:2])), want, atol=1e-13)
 
 
 def test_gates_without_a_rule_are_refused_by_name(qml):

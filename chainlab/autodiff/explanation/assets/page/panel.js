@@ -38,7 +38,8 @@ function rule(edge) {
   if (edge.deviation === undefined) return [];
   const agrees = edge.deviation !== null && edge.deviation <= 1e-5;
   return [html("p", {}, html("span", { class: `badge ${agrees ? "agrees" : "surrogate"}`, style: "margin:0" }, agrees ? "declared rule agrees with its forward" : "declared rule differs from its forward")),
-    table(["operand", "declared", "true", "differ by"], [[link(edge.source), localText(edge.local), localText(edge.forward), edge.deviation === null ? "–" : `${format(100 * edge.deviation)} %`]])];
+    table(["operand", "declared", "true", "differ by"], [[link(edge.source), localText(edge.local), localText(edge.forward), edge.deviation === null ? "–" : `${format(100 * edge.deviation)} %`]]),
+      ...Object.entries(edge.evaluations ?? {}).map(([name, values]) => html("p", { class: "soft" }, `its rule evaluates: ${name} = ${[values].flat(9).slice(0, 16).map(format).join(", ")}`))];
 }
 
 function details() {
