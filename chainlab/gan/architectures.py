@@ -58,8 +58,8 @@ def mlp_generator(
         hidden: Features of the hidden layers.
         classes: Number of classes; 0 for an unconditional generator.
         bounded: Whether a tanh ends it, for data in [-1, 1].
-        skip: Whether the last layer sees the latent vector beside its features. The width of a mode is then one linear
-            map of the latent vector, which every mode shares.
+        skip: Whether the last layer sees the latent vector beside its features. The width of the modes can
+            then be one linear map of the latent vector, which all of them share.
 
     Returns:
         A model `apply(params, z)` or, with classes, `apply(params, z, y)`.
