@@ -56,6 +56,8 @@ class NetworksConfig:
     """Standard normal coordinates of the latent vector."""
     signs: Annotated[int, Ge(0)] = 16
     """Random signs in the latent vector: separate points for separate modes."""
+    skip: bool = False
+    """Whether the last layer of a perceptron generator sees the latent vector too."""
     frequencies: Annotated[int, Ge(0)] = 0
     """Fixed frequencies that a perceptron critic sees beside its input."""
     highest: Annotated[float, Gt(0)] | Literal["data"] = "data"
@@ -103,8 +105,12 @@ class UpdateConfig:
     """In turn, or both at once along the field or a transform of it."""
     critic_steps: Annotated[int, Gt(0)] = 1
     """Critic steps a step, in turn."""
-    scale: Annotated[float, Gt(0)] = 0.1
+    scale: Annotated[float, Gt(0)] | ScheduleConfig = 0.1
     """Weight or look-ahead rate of the transform."""
+    unrolled: Annotated[int, Ge(0)] = 0
+    """Critic steps that the generator's loss looks through."""
+    unrolled_rate: Annotated[float, Gt(0)] = 1e-2
+    """Learning rate of those steps."""
 
 
 @chainlab.config
@@ -123,7 +129,7 @@ class GanConfig:
     """Optimiser of the generator, and of the critic unless that has its own."""
     critic_optimizer: OptimizerConfig | None = None
     """Optimiser of the critic."""
-    average_half_life: Annotated[float, Ge(0)] = 100.0
+    average_half_life: Weight = 100.0
     """Half-life in steps of the generator's moving average, which is what is evaluated."""
     batch_size: Annotated[int, Gt(0)] = 256
     """Examples that a critic step sees."""
@@ -149,12 +155,16 @@ def gan(config: GanConfig) -> "chainlab.Task":
         for name, value in vars(config.loss).items()
         if name not in ("name", "scale_free")
     }
-    game = gan.adversarial(generator, critic, sample, loss=config.loss.name, penalties=weights)
+    plain = gan.adversarial(generator, critic, sample, loss=config.loss.name, penalties=weights)
+    depth, rate = config.update.unrolled, config.update.unrolled_rate
+    game = (lambda step: gan.unrolled(plain(step), depth, rate)) if depth else plain
     update: Any = gan.Alternating(steps)
     if config.update.name != "alternating":
         transform = getattr(gan, config.update.name)
-        update = transform() if config.update.name in ("simultaneous", "optimistic") else transform(config.update.scale)
+        scale = _weight(config.update.scale, False, problem)
+        update = transform() if config.update.name in ("simultaneous", "optimistic") else transform(scale)
     optimizers = optim.build(config.optimizer), optim.build(config.critic_optimizer or config.optimizer)
+    half_life = _weight(config.average_half_life, False, problem)
     evaluation = problem.evaluation(config.classifier_steps)
 
     def init(key: Any) -> Any:
@@ -185,7 +195,7 @@ def gan(config: GanConfig) -> "chainlab.Task":
 
     return chainlab.Task(
         init,
-        gan.make_step(game, optimizers, update=update, average_half_life=config.average_half_life),
+        gan.make_step(game, optimizers, update=update, average_half_life=half_life),
         evaluate,
         problem.data,
         subjects=subjects,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from chainlab.errors import UsageError
-from chainlab.gan.layers import down, flatten, frequencies, labelled, leaky, reshape, scored, up
+from chainlab.gan.layers import beside, down, flatten, frequencies, labelled, leaky, reshape, scored, up
 from chainlab.nn.convolution import convolution
 from chainlab.nn.dense import dense
 from chainlab.nn.model import Model, sequential
@@ -42,7 +42,13 @@ def _perceptron(sizes: Sequence[int]) -> dict[str, Model]:
 
 
 def mlp_generator(
-    latent: int, shape: Sequence[int], *, hidden: Sequence[int] = (64, 64, 64), classes: int = 0, bounded: bool = False
+    latent: int,
+    shape: Sequence[int],
+    *,
+    hidden: Sequence[int] = (64, 64, 64),
+    classes: int = 0,
+    bounded: bool = False,
+    skip: bool = False,
 ) -> Model:
     r"""A perceptron from latent vectors to examples.
 
@@ -52,12 +58,14 @@ def mlp_generator(
         hidden: Features of the hidden layers.
         classes: Number of classes; 0 for an unconditional generator.
         bounded: Whether a tanh ends it, for data in [-1, 1].
+        skip: Whether the last layer sees the latent vector beside its features. The width of the modes can
+            then be one linear map of the latent vector, which all of them share.
 
     Returns:
         A model `apply(params, z)` or, with classes, `apply(params, z, y)`.
 
     Raises:
-        UsageError: A size is less than 1.
+        UsageError: A size is less than 1, or `skip` has no hidden layer to go past.
 
     Example:
         >>> import jax
@@ -67,7 +75,14 @@ def mlp_generator(
         (5, 2)
     """
     _check(latent, classes, shape)
-    layers = _perceptron((latent + classes, *hidden, math.prod(shape)))
+    inputs, outputs = latent + classes, math.prod(shape)
+    layers = _perceptron((inputs, *hidden, outputs))
+    if skip:
+        if not hidden:
+            raise UsageError("a skip connection goes past hidden layers: got none")
+        *body, _ = layers
+        layers = {"hidden": beside(sequential({name: layers[name] for name in body}))}
+        layers["head"] = dense(hidden[-1] + inputs, outputs, weight_init=_HE)
     if bounded:
         layers["tanh"] = _TANH
     return labelled(sequential({**layers, "shape": reshape(*shape)}), classes)

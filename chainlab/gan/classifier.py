@@ -10,9 +10,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
+from chainlab.data.dataset import check_labels
 from chainlab.errors import DataError
 from chainlab.gan.layers import down, flatten, leaky
-from chainlab.nn.convolution import convolution
 from chainlab.nn.dense import dense
 from chainlab.nn.model import Model, sequential
 from chainlab.typing import Params, PRNGKey
@@ -59,7 +59,7 @@ def train_classifier(
     y: Shaped[Array | np.ndarray, " examples"],
     classes: int,
     *,
-    width: int = 16,
+    width: int = 32,
     features: int = 64,
     steps: int = 800,
     batch_size: int = 128,
@@ -85,20 +85,18 @@ def train_classifier(
     Raises:
         DataError: A label is out of range, or a class has no image.
     """
-    check_labels(y, classes)
+    check_classes(y, classes)
     images, targets = jnp.asarray(x, jnp.float32), jnp.asarray(np.asarray(y), jnp.int32)
     height, wide, channels = images.shape[1:]
     body = sequential(
         {
-            "conv": convolution(channels, width, (3, 3)),
+            "down0": down(channels, width),
             "leaky0": leaky(),
-            "down0": down(width, 2 * width),
+            "down1": down(width, 2 * width, form="product" if jax.default_backend() == "cpu" else "auto"),
             "leaky1": leaky(),
-            "down1": down(2 * width, 2 * width),
-            "leaky2": leaky(),
             "flat": flatten(3),
             "dense": dense(height * wide // 16 * 2 * width, features),
-            "leaky3": leaky(),
+            "leaky2": leaky(),
         }
     )
     head = dense(features, classes)
@@ -129,22 +127,19 @@ def train_classifier(
     return Classifier(body, head, params, digest.hexdigest())
 
 
-def check_labels(y: Shaped[Array | np.ndarray, " examples"], classes: int) -> None:
+def check_classes(y: Shaped[Array | np.ndarray, " examples"], classes: int, where: str = "images") -> None:
     """Refuse labels out of range and classes without an example.
 
     Args:
         y: Labels.
         classes: Number of classes.
+        where: What the error calls them.
 
     Raises:
         DataError: A label is not in 0 .. classes - 1, or a class has no example.
     """
     labels = np.asarray(y)
-    bad = np.flatnonzero((labels < 0) | (labels >= classes))
-    if len(bad):
-        raise DataError(
-            f"example {bad[0]}: wanted a label in 0..{classes - 1}, got {labels[bad[0]]} ({len(bad)} in all)"
-        )
+    check_labels(labels, classes, where)
     missing = np.setdiff1d(np.arange(classes), labels)
     if len(missing):
-        raise DataError(f"class {missing[0]} has no example ({len(missing)} of {classes} classes have none)")
+        raise DataError(f"{where}: class {missing[0]} has no example ({len(missing)} of {classes} classes have none)")

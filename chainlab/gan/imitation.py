@@ -146,7 +146,7 @@ def networks(problem: Problem, **options: Any) -> tuple[Model, Model]:
     Args:
         problem: What is imitated.
         options: `kind` (`mlp`, `dcgan` or `residual`); hidden features `generator` and `critic`; latent `normals` and
-            `signs`; `frequencies` and the `highest` one (or `data`); `spectral`.
+            `signs`; the perceptron's `skip`; `frequencies` and the `highest` one (or `data`); `spectral`.
 
     Returns:
         Both models.
@@ -158,7 +158,12 @@ def networks(problem: Problem, **options: Any) -> tuple[Model, Model]:
     size = options["normals"] + options["signs"]
     if kind == "mlp":
         generator = mlp_generator(
-            size, shape, hidden=options["generator"], classes=classes, bounded=problem.mixture is None
+            size,
+            shape,
+            hidden=options["generator"],
+            classes=classes,
+            bounded=problem.mixture is None,
+            skip=options["skip"],
         )
         waves = options["frequencies"]
         highest = _highest(problem, options["highest"]) if waves else 1.0

@@ -129,6 +129,22 @@ def frequencies(dimension: int, count: int, lowest: float, highest: float) -> Mo
     return Model(lambda key: {}, apply)
 
 
+def beside(model: Model) -> Model:
+    r"""A model's output and its input side by side, $x \mapsto [f(x), x]$.
+
+    Args:
+        model: $f$.
+
+    Returns:
+        A model with the same parameters.
+    """
+
+    def apply(params: Params, x: Float[Array, "*batch dim"], *, key: PRNGKey | None = None) -> Array:
+        return jnp.concatenate([model.apply(params, x, key=key), x], axis=-1)
+
+    return Model(model.init, apply)
+
+
 def labelled(model: Model, classes: int) -> Model:
     """A generator of labelled examples: the label's one-hot vector is appended to the latent vector.
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from chainlab.data.batches import Data, Origin
 from chainlab.data.dataset import Dataset
 from chainlab.errors import DataError, UsageError
-from chainlab.gan.classifier import check_labels
+from chainlab.gan.classifier import check_classes
 from chainlab.typing import PRNGKey
 
 
@@ -60,7 +60,7 @@ def images(dataset: Dataset) -> tuple[Images, Images]:
 
     train, test = prepare(dataset.train), prepare(dataset.splits["test"])
     if dataset.classes:
-        check_labels(train.y, len(dataset.classes))
+        check_classes(train.y, len(dataset.classes), dataset.origin.name)
     return train, test
 
 

@@ -53,6 +53,13 @@ def test_every_update_plays(update):
     assert np.all(np.isfinite(metrics["generator_loss"]))
 
 
+@pytest.mark.slow
+def test_an_unrolled_game_moves_the_generator_elsewhere():
+    plain, unrolled = (play("gan/ring8", [f"update.unrolled={depth}"])[1].state.players for depth in (0, 2))
+    one, other = (jax.tree.leaves(players.generator) for players in (plain, unrolled))
+    assert any(np.abs(a - b).max() > 1e-6 for a, b in zip(one, other, strict=True))
+
+
 @pytest.mark.parametrize(
     "override",
     [

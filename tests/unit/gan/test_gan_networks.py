@@ -87,6 +87,20 @@ def test_a_label_changes_what_is_made_and_how_it_is_scored():
     assert len(set(np.asarray(critic.apply(params_d, same, jnp.arange(4))).tolist())) == 4
 
 
+def test_a_skip_connection_adds_a_linear_map_of_the_latent_vector(rng):
+    generator = gan.mlp_generator(3, (2,), hidden=(4,), classes=2, skip=True)
+    params = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape), s.dtype), jax.eval_shape(generator.init, KEY))
+    z, y = jnp.asarray(rng.normal(size=(5, 3)), jnp.float32), jnp.asarray([0, 1, 1, 0, 1])
+    seen = np.concatenate([np.asarray(z), np.eye(2, dtype=np.float32)[np.asarray(y)]], axis=1)
+    first, head = (jax.tree.map(np.asarray, layer) for layer in (params["hidden"]["dense0"], params["head"]))
+    features = seen @ first["weight"] + first["bias"]
+    features = np.where(features > 0, features, 0.2 * features)
+    wanted = np.concatenate([features, seen], axis=1) @ head["weight"] + head["bias"]
+    np.testing.assert_allclose(generator.apply(params, z, y), wanted, rtol=1e-4, atol=1e-5)
+    with pytest.raises(UsageError, match="hidden layers"):
+        gan.mlp_generator(3, (2,), hidden=(), skip=True)
+
+
 @pytest.mark.slow
 def test_scores_do_not_mix_examples(rng):
     critic = gan.dcgan_critic((8, 8, 1), width=4)
