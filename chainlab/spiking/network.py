@@ -1,6 +1,6 @@
 """A network: stateless layers and neurons in a row, run over time."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -63,6 +63,11 @@ class Network:
         return {name: layer.init(k) for (name, layer), k in zip(self.layers.items(), keys, strict=True)}
 
     @property
+    def last(self) -> str:
+        """Name of the last layer."""
+        return list(self.layers)[-1]
+
+    @property
     def model(self) -> Model:
         """The network as a model over whole sequences, time first."""
         return Model(self.init, self.apply)
@@ -107,6 +112,18 @@ class Network:
                 # an array, or the arrays that a `Constant` or a `Silent` sequence consists of
                 xs = jax.tree.map(partial(layer.apply, params[name], key=layer_key), xs)
         return Unrolled(after, xs.expand() if isinstance(xs, Constant | Silent) else xs, counts)
+
+    def split(self) -> tuple[Callable[[Params, Array], Array], "Network"]:
+        """The stateless layers before the first neuron as a function, and the network of the others."""
+        names = list(self.layers)
+        first_neuron = next((i for i, layer in enumerate(self.layers.values()) if isinstance(layer, Neuron)), 0)
+
+        def front(params: Params, x: Array) -> Array:
+            for name in names[:first_neuron]:
+                x = self.layers[name].apply(params[name], x)  # pyright: ignore[reportAttributeAccessIssue]
+            return x
+
+        return front, Network({name: self.layers[name] for name in names[first_neuron:]})
 
     def apply(self, params: Params, xs: Sequence, *, key: PRNGKey | None = None) -> Array:
         """Outputs of the last layer over time, from rest."""
