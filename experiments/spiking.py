@@ -7,7 +7,7 @@ from annotated_types import Gt
 import chainlab
 from chainlab.data.config import DatasetConfig
 from chainlab.optim.config import OptimizerConfig
-from chainlab.spiking.config import EncoderConfig, NetworkConfig, PenaltyConfig, RuleConfig
+from chainlab.spiking.config import EncoderConfig, NetworkConfig, PenaltyConfig, RuleConfig, ShapeName
 
 if TYPE_CHECKING:
     from chainlab import spiking as sp
@@ -39,7 +39,7 @@ class SpikingConfig:
     """Any optimiser of optax; weight decay acts on matrices only."""
     batch_size: Annotated[int, Gt(0)] = 128
     """Examples in a batch."""
-    audit: tuple[str, ...] = ("arctan", "triangular", "boxcar", "gaussian", "straight_through")
+    audit: tuple[ShapeName, ...] = ("arctan", "triangular", "straight_through")
     """Surrogate shapes whose gradients the report compares with this one's, beside the learning rules."""
     baselines: bool = False
     """Whether the report trains classical classifiers on the same data."""
@@ -135,19 +135,15 @@ def _panels(
     batch = dataset.transform(batch) if dataset.transform else batch
     xs, _ = objective.read(batch, jax.random.key(0))
     record = sp.record(objective.network, params, xs)
-    own = config.model.surrogate
+    own, sizes = config.model.surrogate, (dataset.features[-1], len(dataset.classes))
     others = {
-        shape: replace(
-            objective,
-            network=config.model.build(
-                dataset.features[-1], len(dataset.classes), config.encoder, replace(own, shape=shape).build()
-            ),
-        )
+        shape: config.model.build(*sizes, config.encoder, replace(own, shape=shape).build())
         for shape in config.audit
         if shape != own.shape
     }
+    variants = {shape: replace(objective, network=network) for shape, network in others.items()}
     small = {name: array[:8] for name, array in batch.items()}
-    rows = sp.audit(objective, params, small, jax.random.key(0), variants=others)
+    rows = sp.audit(objective, params, small, jax.random.key(0), variants=variants)
     panels = [
         chainlab.Panel("Spikes of one test example", sp.raster(record)),
         chainlab.Panel("Membrane potentials", sp.membranes(record, objective.network)),

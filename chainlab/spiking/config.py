@@ -1,6 +1,6 @@
 """A spiking network as a config: encoder, neurons, network, learning rule and penalty; imports no JAX."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from annotated_types import Ge, Gt
 
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from chainlab.spiking.sequences import Sequence
     from chainlab.spiking.surrogates import Surrogate
     from chainlab.typing import PRNGKey, Rule
+
+
+ShapeName: TypeAlias = Literal[
+    "fast_sigmoid", "arctan", "sigmoid", "triangular", "boxcar", "gaussian", "multi_gaussian", "exponential", "cosine",
+    "straight_through", "leaky_straight_through", "sparse_fast_sigmoid",
+]  # fmt: skip
+"""The keys of `chainlab.spiking.shapes`."""
 
 
 @config
@@ -58,8 +65,8 @@ class EncoderConfig:
 class SurrogateConfig:
     """The derivative of a spike."""
 
-    shape: str = "fast_sigmoid"
-    """Its shape, by its name in `chainlab.spiking.shapes`."""
+    shape: ShapeName = "fast_sigmoid"
+    """Its shape; see `chainlab.spiking.shapes`."""
     scale: Annotated[float, Gt(0)] = 10.0
     """Inverse width."""
     height: Annotated[float, Gt(0)] = 1.0

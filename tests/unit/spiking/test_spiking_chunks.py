@@ -1,5 +1,7 @@
 """Time in chunks that stay in the cache: the same numbers as layer by layer, and no copies kept."""
 
+from typing import get_args
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from chainlab import nn, spiking
 from chainlab.spiking import chunks
-from chainlab.spiking.config import EncoderConfig, NetworkConfig, NeuronConfig
+from chainlab.spiking.config import EncoderConfig, NetworkConfig, NeuronConfig, ShapeName
 
 STEPS, BATCH, INPUTS, HIDDEN, CLASSES = 11, 2, 3, 4, 2
 
@@ -111,6 +113,7 @@ def test_memory_by_the_compilers_plan():
 
 
 def test_a_network_of_a_config(key):
+    assert set(get_args(ShapeName)) == set(spiking.shapes)
     model = NetworkConfig(hidden=(HIDDEN,), neuron=NeuronConfig(kind="current_lif", recurrent=0.5), readout="spikes")
     encoder = EncoderConfig(name="copies", copies=3)
     net = model.build(INPUTS, CLASSES, encoder)
