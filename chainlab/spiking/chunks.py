@@ -12,7 +12,7 @@ from jaxtyping import Array
 from chainlab.spiking.loss import Loss
 from chainlab.spiking.network import Network
 from chainlab.spiking.neuron import Neuron
-from chainlab.spiking.sequences import Constant, Sequence, Silent, Stepwise, first, length
+from chainlab.spiking.sequences import Constant, Sequence, Silent, first, length
 from chainlab.typing import Params, State
 
 # of one layer's outputs: with the input, the adjoint and what is kept, a chunk of that size fills a usual cache
@@ -69,11 +69,12 @@ def in_chunks(
     spiking = [name for name, layer in network.layers.items() if isinstance(layer, Neuron) and layer.spikes]
     start = loss.start(outputs[network.last], labels)
     carry = Carry(state, start, {name: outputs[name] for name in spiking})
-    for part in _parts(xs):
-        total = length(part)
-        count = steps or cached_steps(total, _widest(network, outputs, part))
-        carry = _run(_chunk_of(network, loss, params, part, labels), carry, total, min(count, total), around)
-    return carry
+    if isinstance(xs, Silent):
+        # its products are few for all steps at once, and no fewer for a chunk
+        xs, steps = (xs, length(xs)) if steps is None else (xs.expand(), steps)
+    total = length(xs)
+    steps = min(steps or cached_steps(total, _widest(network, outputs, xs)), total)
+    return _run(_chunk_of(network, loss, params, xs, labels), carry, total, steps, around)
 
 
 def cached_steps(total: int, step_bytes: int) -> int:
@@ -98,22 +99,14 @@ def cached_steps(total: int, step_bytes: int) -> int:
     return divisors[0] if divisors else math.ceil(total / math.ceil(total / most))
 
 
-def _parts(xs: Sequence) -> list[Stepwise]:
-    """The sequence as arrays and `Constant`s."""
-    if not isinstance(xs, Silent):
-        return [xs]
-    rest = xs.steps - xs.values.shape[0]
-    return [xs.values, *([Constant(xs.after, rest)] if rest else [])]
-
-
-def _widest(network: Network, outputs: Mapping[str, Array], xs: Stepwise) -> int:
+def _widest(network: Network, outputs: Mapping[str, Array], xs: Sequence) -> int:
     """Bytes of the largest output of one step; what does not change is not read anew at every step."""
     layers = network.split()[1].layers if isinstance(xs, Constant) else network.layers
     return max(outputs[name].size * outputs[name].dtype.itemsize for name in layers)
 
 
 def _chunk_of(
-    network: Network, loss: Loss, params: Params, xs: Stepwise, labels: Any
+    network: Network, loss: Loss, params: Params, xs: Sequence, labels: Any
 ) -> Callable[[Carry, Any, int], Carry]:
     """`chunk(carry, start, count)`: a number of steps from one on, through all layers."""
     front, back = network.split()
@@ -123,12 +116,18 @@ def _chunk_of(
     # comes of it is not: a product's derivative does not need its result.
     @partial(jax.checkpoint, static_argnums=2, prevent_cse=False)
     def currents(params: Params, start: Any, count: int) -> Array:
-        assert not isinstance(xs, Constant)
-        return front(params, xs if count == len(xs) else jax.lax.dynamic_slice_in_dim(xs, start, count))
+        assert not isinstance(xs, Constant | Silent)
+        return front(params, jax.lax.dynamic_slice_in_dim(xs, start, count))
+
+    def inputs(start: Any, count: int) -> Sequence:
+        if constant is not None:
+            return Constant(constant, count)
+        if count == length(xs):
+            return jax.tree.map(partial(front, params), xs)
+        return currents(params, start, count)
 
     def chunk(carry: Carry, start: Any, count: int) -> Carry:
-        part = currents(params, start, count) if constant is None else Constant(constant, count)
-        unrolled = back.unroll(params, carry.state, part)
+        unrolled = back.unroll(params, carry.state, inputs(start, count))
         counts = jax.tree.map(jnp.add, carry.counts, dict(unrolled.counts))
         return Carry(unrolled.state, loss.fold(carry.folded, unrolled.outputs, labels), counts)
 

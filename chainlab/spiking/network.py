@@ -104,7 +104,8 @@ class Network:
         keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, len(self.layers)))
         for (name, layer), layer_key in zip(self.layers.items(), keys, strict=True):
             if isinstance(layer, Neuron):
-                after[name], outputs = _run(layer, params[name], state[name], xs)
+                run = layer.unroll or partial(scan, layer)
+                after[name], outputs = run(params[name], state[name], stepwise(xs))
                 if layer.spikes:
                     counts[name] = jnp.sum(outputs, axis=0)
                 xs = outputs
@@ -144,16 +145,3 @@ class Network:
 
         inputs = None if isinstance(xs, Constant) else xs
         return jax.lax.scan(body, self.rest(params, first(xs)), inputs, length=steps)[1]
-
-
-def _run(layer: Neuron, params: Params, state: State, xs: Sequence) -> tuple[State, Array]:
-    """A neuron over time, by its own fast way where it has one."""
-    run = layer.unroll or partial(scan, layer)
-    if not isinstance(xs, Silent):
-        return run(params, state, xs)
-    state, outputs = run(params, state, xs.values)
-    rest = xs.steps - xs.values.shape[0]
-    if rest == 0:
-        return state, outputs
-    state, later = run(params, state, Constant(xs.after, rest))
-    return state, jnp.concatenate([outputs, later])

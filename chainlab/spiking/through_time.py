@@ -1,7 +1,6 @@
 """Backpropagation through time: in full, truncated, or recomputed within a memory budget."""
 
 import math
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,7 @@ from chainlab.errors import UsageError
 from chainlab.spiking.chunks import Body, cached_steps
 from chainlab.spiking.neuron import Neuron
 from chainlab.spiking.objective import Objective, of_network
-from chainlab.spiking.sequences import Constant, Sequence, Silent, first, stepwise
+from chainlab.spiking.sequences import Constant, Sequence, Silent, first
 from chainlab.typing import Batch, Gradient, Metrics, Params, PRNGKey, Rule
 from chainlab.typing import Objective as ObjectiveFunction
 
@@ -50,15 +49,9 @@ def truncated(steps: int) -> Rule:
 
     def rule(objective: Any) -> Gradient:
         spiking = of_network(objective, "truncated")
-        # a chunk of the loop ends where the kind of input changes too, which must not cut the gradient
-        whole = replace(spiking, read=lambda batch, key: _stepwise(spiking.read(batch, key)))
-        return backprop(partial(whole.in_chunks, steps=steps, around=_cut))
+        return backprop(partial(spiking.in_chunks, steps=steps, around=_cut))
 
     return rule
-
-
-def _stepwise(read: tuple[Sequence, Any]) -> tuple[Sequence, Any]:
-    return stepwise(read[0]), read[1]
 
 
 def _cut(body: Body) -> Body:
