@@ -7,7 +7,7 @@ from annotated_types import Gt
 import chainlab
 from chainlab.data.config import DatasetConfig
 from chainlab.optim.config import OptimizerConfig
-from chainlab.spiking.config import EncoderConfig, NetworkConfig, PenaltyConfig, RuleConfig, ShapeName
+from chainlab.spiking.config import EncoderConfig, NetworkConfig, PenaltyConfig, RuleConfig
 
 if TYPE_CHECKING:
     from chainlab import spiking as sp
@@ -39,8 +39,6 @@ class SpikingConfig:
     """Any optimiser of optax; weight decay acts on matrices only."""
     batch_size: Annotated[int, Gt(0)] = 128
     """Examples in a batch."""
-    audit: tuple[ShapeName, ...] = ("arctan", "triangular", "straight_through")
-    """Surrogate shapes whose gradients the report compares with this one's, beside the learning rules."""
     baselines: bool = False
     """Whether the report trains classical classifiers on the same data."""
 
@@ -138,7 +136,7 @@ def _panels(
     own, sizes = config.model.surrogate, (dataset.features[-1], len(dataset.classes))
     others = {
         shape: config.model.build(*sizes, config.encoder, replace(own, shape=shape).build())
-        for shape in config.audit
+        for shape in ("arctan", "triangular", "straight_through")
         if shape != own.shape
     }
     variants = {shape: replace(objective, network=network) for shape, network in others.items()}
