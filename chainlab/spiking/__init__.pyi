@@ -4,10 +4,6 @@ from .adaptive import izhikevich_kinds as izhikevich_kinds
 from .auditing import audit as audit
 from .axon import delay as delay
 from .baselines import classical as classical
-from .chunks import bptt as bptt
-from .chunks import checkpointed as checkpointed
-from .chunks import chunk_length as chunk_length
-from .chunks import truncated as truncated
 from .eligibility import eprop as eprop
 from .encoders import constant_current as constant_current
 from .encoders import delta as delta
@@ -52,6 +48,7 @@ from .objective import Objective as Objective
 from .precision import dense_bfloat16 as dense_bfloat16
 from .recordings import bin_events as bin_events
 from .recordings import from_recordings as from_recordings
+from .recordings import from_tonic as from_tonic
 from .recordings import heidelberg as heidelberg
 from .sequences import Constant as Constant
 from .sequences import Silent as Silent
@@ -59,6 +56,10 @@ from .surrogates import Surrogate as Surrogate
 from .surrogates import arctan as arctan
 from .surrogates import shapes as shapes
 from .tactile import braille as braille
+from .through_time import bptt as bptt
+from .through_time import checkpointed as checkpointed
+from .through_time import chunk_length as chunk_length
+from .through_time import truncated as truncated
 from .timing import spike_timing as spike_timing
 from .traces import online_trace as online_trace
 from .traces import ottt as ottt

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from chainlab.errors import UsageError
-from chainlab.spiking.chunks import bptt, truncated
 from chainlab.spiking.eligibility import eprop
 from chainlab.spiking.exact import eventprop
 from chainlab.spiking.objective import Objective
+from chainlab.spiking.through_time import bptt, truncated
 from chainlab.spiking.traces import online_trace, ottt
 from chainlab.typing import Batch, Params, PRNGKey, Rule
 

@@ -133,7 +133,7 @@ def online(
         zeros = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in outputs.items()}
         nudges = {block.weights: zeros[block.neuron or block.weights] for block in blocks}
         counts = {b.neuron: zeros[b.neuron] for b in blocks if b.neuron and b.layer and b.layer.spikes}
-        folded = loss.start(next(reversed(zeros.values())), labels)
+        folded = loss.start(zeros[network.last], labels)
         scanned = None if isinstance(xs, Constant) else xs
 
         def input_of(x: Array | None) -> Array:
@@ -148,7 +148,7 @@ def online(
         def first_pass(carry: tuple[Any, Any], x: Array | None) -> tuple[tuple[Any, Any], None]:
             state, folded = carry
             state, outputs = network.step(params, state, input_of(x))
-            return (state, loss.fold(folded, next(reversed(outputs.values()))[None], labels)), None
+            return (state, loss.fold(folded, outputs[network.last][None], labels)), None
 
         at = folded
         if not loss.linear:

@@ -1,184 +1,154 @@
-"""Backpropagation through time in chunks: truncated, or recomputed within a memory budget."""
+"""A network run over time in chunks, each through all its layers: what is between two layers stays in the cache."""
 
 import math
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from chainlab.autodiff.rules import backprop
-from chainlab.errors import UsageError
+from chainlab.spiking.loss import Loss
+from chainlab.spiking.network import Network
 from chainlab.spiking.neuron import Neuron
-from chainlab.spiking.objective import Objective, of_network
-from chainlab.spiking.sequences import Constant, Sequence, Silent, first, length, stepwise
-from chainlab.typing import Batch, Gradient, Metrics, Params, PRNGKey, Rule
-from chainlab.typing import Objective as ObjectiveFunction
+from chainlab.spiking.sequences import Constant, Sequence, Silent, first, length
+from chainlab.typing import Params, State
 
-Shape = jax.ShapeDtypeStruct
-_MIB = 2**20
+# of one layer's outputs: with the input, the adjoint and what is kept, a chunk of that size fills a usual cache
+_CHUNK_BYTES = 2 * 2**20
 
 
-def bptt(objective: ObjectiveFunction) -> Gradient:
-    """Full backpropagation through time, by the layers' own (hand-derived) adjoints.
+class Carry(NamedTuple):
+    """What goes from one chunk to the next.
+
+    Attributes:
+        state: The state of every neuron layer.
+        folded: What the loss has made of the outputs so far.
+        counts: Spikes of every neuron so far, by spiking layer.
+    """
+
+    state: State
+    folded: Any
+    counts: dict[str, Array]
+
+
+Body = Callable[[Carry, Any], Carry]
+
+
+def in_chunks(
+    network: Network,
+    loss: Loss,
+    params: Params,
+    xs: Sequence,
+    labels: Any,
+    *,
+    steps: int | None = None,
+    around: Callable[[Body], Body] = lambda body: body,
+) -> Carry:
+    """Run a network from rest and fold its outputs into a loss, chunk by chunk.
+
+    The outputs are never all there at once, and what a layer hands to the next is still in the cache when that one
+    reads it: on CPU that is worth more than larger matrix products.
 
     Args:
-        objective: Of a spiking network, or any other.
+        network: The network.
+        loss: The fold.
+        params: Parameters of the network.
+        xs: Its inputs.
+        labels: Labels of the loss.
+        steps: Length of a chunk; None chooses it by the cache.
+        around: Transforms what is done in a chunk, `body(carry, start) -> carry`: to recompute it backwards, say.
 
     Returns:
-        The objective's value, metrics and gradient.
+        What is carried after the last step.
     """
-    return backprop(objective)
-
-
-def truncated(steps: int) -> Rule:
-    r"""Backpropagation through the last steps only: the state is a constant at the end of every chunk.
-
-    Args:
-        steps: Length of a chunk; the gradient of a step reaches back to the start of its chunk.
-
-    Returns:
-        A rule.
-
-    Raises:
-        UsageError: `steps` is less than 1.
-    """
-    if steps < 1:
-        raise UsageError(f"truncated: steps must be at least 1, got {steps}")
-
-    def rule(objective: Any) -> Gradient:
-        spiking = of_network(objective, "truncated")
-        return backprop(lambda *arguments: _in_chunks(spiking, steps, False, *arguments))
-
-    return rule
-
-
-def checkpointed(memory: float | None = None, *, steps: int | None = None) -> Rule:
-    r"""Full backpropagation through time that stores the state once a chunk and recomputes the rest.
-
-    With chunks of $c$ of the $T$ steps it stores $T/c$ states and one chunk, least for $c \approx \sqrt T$, at the
-    price of a second forward pass. The gradient is that of `bptt`.
-
-    Args:
-        memory: Budget in MiB for what the backward pass stores; the longest chunk that fits is taken. Without
-            it, $c = \lceil \sqrt T \rceil$.
-        steps: Length of a chunk, instead of a budget.
-
-    Returns:
-        A rule.
-
-    Raises:
-        UsageError: Both or neither sensible: `steps` less than 1, a budget that even the best chunk exceeds.
-    """
-    if memory is not None and steps is not None:
-        raise UsageError("checkpointed takes memory or steps, not both")
-    if steps is not None and steps < 1:
-        raise UsageError(f"checkpointed: steps must be at least 1, got {steps}")
-
-    def rule(objective: Any) -> Gradient:
-        spiking = of_network(objective, "checkpointed")
-
-        def recomputed(params: Params, batch: Batch, key: PRNGKey) -> tuple[Array, Metrics]:
-            xs = jax.eval_shape(spiking.read, batch, key)[0]
-            chunk = steps or chunk_length(spiking, params, xs, memory)
-            return _in_chunks(spiking, chunk, True, params, batch, key)
-
-        return backprop(recomputed)
-
-    return rule
-
-
-def chunk_length(objective: Objective, params: Params, xs: Sequence | Shape, memory: float | None) -> int:
-    """The chunk that `checkpointed` takes.
-
-    Args:
-        objective: The objective.
-        params: Its parameters, or their shapes.
-        xs: The inputs, or their shapes.
-        memory: Budget in MiB, or None for the least memory.
-
-    Returns:
-        Steps of a chunk: all of them where the budget allows full backpropagation.
-
-    Raises:
-        UsageError: No chunk fits the budget; says what would.
-    """
-    total = xs.steps if isinstance(xs, Constant | Silent) else xs.shape[0]
-    best = math.ceil(math.sqrt(total))
-    if memory is None:
-        return best
-    state, step = _footprint(objective, params, xs)
-
-    def need(chunk: int) -> float:
-        kept = 0 if chunk >= total else math.ceil(total / chunk) * state
-        return (kept + chunk * step) / _MIB
-
-    if need(total) <= memory:
-        return total
-    best = min(range(1, total + 1), key=need)
-    if need(best) > memory:
-        raise UsageError(
-            f"checkpointed: memory of {memory} MiB is too little for {total} steps: chunks of {best} need about "
-            f"{need(best):.2f} MiB; give more, or use an online rule, whose memory does not grow with time"
-        )
-    return max(chunk for chunk in range(best, total + 1) if need(chunk) <= memory)
-
-
-def _footprint(objective: Objective, params: Params, xs: Sequence | Shape) -> tuple[int, int]:
-    """Bytes of the network's state, and bytes that differentiating one more step stores."""
-
-    def size(tree: Any) -> int:
-        return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-    def shapes(params: Params, xs: Sequence) -> tuple[Any, Any]:
-        state = objective.network.rest(params, first(xs))
-        return state, objective.network.step(params, state, first(xs))[1]
-
-    state, outputs = jax.eval_shape(shapes, params, xs)
-    stored = 0
-    for name, layer in objective.network.layers.items():
-        # a neuron keeps its state and its spike, a product its result; each has an adjoint of the same size
-        stored += 2 * size(outputs[name]) + (size(state[name]) if isinstance(layer, Neuron) else 0)
-    return size(state), stored
-
-
-def _in_chunks(
-    objective: Objective, chunk: int, remat: bool, params: Params, batch: Batch, key: PRNGKey
-) -> tuple[Array, Metrics]:
-    """The objective a chunk of time after the other; between chunks the state is stored or, without `remat`, cut."""
-    inputs, labels = objective.read(batch, key)
-    xs, total = stepwise(inputs), length(inputs)
-    chunk = min(chunk, total)
-    network, loss = objective.network, objective.loss
-
-    def part(start: Array, steps: int) -> Sequence:
-        if isinstance(xs, Constant):
-            return xs.part(steps)
-        # sliced in the loop: cutting the inputs up beforehand would copy them all
-        return jax.lax.dynamic_slice_in_dim(xs, start, steps)
-
-    def body(carry: tuple[Any, Any, Any], inputs: Sequence) -> tuple[Any, Any, Any]:
-        state, folded, counts = carry
-        if not remat:
-            state = jax.lax.stop_gradient(state)
-        unrolled = network.unroll(params, state, inputs)
-        counts = jax.tree.map(jnp.add, counts, dict(unrolled.counts))
-        return unrolled.state, loss.fold(folded, unrolled.outputs, labels), counts
-
     state = network.rest(params, first(xs))
-    shapes = jax.eval_shape(network.unroll, params, state, xs)
-    output = jnp.zeros(shapes.outputs.shape[1:], shapes.outputs.dtype)
-    counts = jax.tree.map(lambda count: jnp.zeros(count.shape, count.dtype), dict(shapes.counts))
-    carry = (state, loss.start(output, labels), counts)
+    shapes = jax.eval_shape(network.step, params, state, first(xs))[1]
+    outputs = {name: jnp.zeros(shape.shape, shape.dtype) for name, shape in shapes.items()}
+    spiking = [name for name, layer in network.layers.items() if isinstance(layer, Neuron) and layer.spikes]
+    start = loss.start(outputs[network.last], labels)
+    carry = Carry(state, start, {name: outputs[name] for name in spiking})
+    if isinstance(xs, Silent):
+        # its products are few for all steps at once, and no fewer for a chunk
+        xs, steps = (xs, length(xs)) if steps is None else (xs.expand(), steps)
+    total = length(xs)
+    steps = min(steps or cached_steps(total, _widest(network, outputs, xs)), total)
+    return _run(_chunk_of(network, loss, params, xs, labels), carry, total, steps, around)
 
-    def run(carry: tuple[Any, Any, Any], start: Array, steps: int) -> tuple[Any, Any, Any]:
-        step = lambda carry, start: body(carry, part(start, steps))  # noqa: E731
-        return (jax.checkpoint(step) if remat and chunk < total else step)(carry, start)
 
-    whole = total // chunk
-    starts = chunk * jnp.arange(whole, dtype=jnp.int32)
-    carry, _ = jax.lax.scan(lambda carry, start: (run(carry, start, chunk), None), carry, starts)
-    if total > whole * chunk:
-        carry = run(carry, jnp.int32(whole * chunk), total - whole * chunk)
-    _, folded, counts = carry
-    return objective.finish(folded, counts, total, labels)
+def cached_steps(total: int, step_bytes: int) -> int:
+    """Steps of a chunk whose activations stay in the cache.
+
+    Args:
+        total: Steps of the sequence.
+        step_bytes: Bytes of one step's largest layer output.
+
+    Returns:
+        All steps where the backend is not a CPU; else a length that divides `total`, if there is one near the
+        longest that fits.
+
+    Example:
+        >>> cached_steps(500, 16 * 512 * 4), cached_steps(25, 128 * 128 * 4), cached_steps(97, 2**20)
+        (50, 25, 2)
+    """
+    most = max(1, _CHUNK_BYTES // max(1, step_bytes))
+    if jax.default_backend() != "cpu" or total <= most:
+        return total
+    divisors = [steps for steps in range(most, most // 2, -1) if total % steps == 0]
+    return divisors[0] if divisors else math.ceil(total / math.ceil(total / most))
+
+
+def _widest(network: Network, outputs: Mapping[str, Array], xs: Sequence) -> int:
+    """Bytes of the largest output of one step; what does not change is not read anew at every step."""
+    layers = network.split()[1].layers if isinstance(xs, Constant) else network.layers
+    return max(outputs[name].size * outputs[name].dtype.itemsize for name in layers)
+
+
+def _chunk_of(
+    network: Network, loss: Loss, params: Params, xs: Sequence, labels: Any
+) -> Callable[[Carry, Any, int], Carry]:
+    """`chunk(carry, start, count)`: a number of steps from one on, through all layers."""
+    front, back = network.split()
+    constant = front(params, xs.value) if isinstance(xs, Constant) else None
+
+    # The slice of the inputs is taken again backwards, where it would be kept as a copy of them otherwise. What
+    # comes of it is not: a product's derivative does not need its result.
+    @partial(jax.checkpoint, static_argnums=2, prevent_cse=False)
+    def currents(params: Params, start: Any, count: int) -> Array:
+        assert not isinstance(xs, Constant | Silent)
+        return front(params, jax.lax.dynamic_slice_in_dim(xs, start, count))
+
+    def inputs(start: Any, count: int) -> Sequence:
+        if constant is not None:
+            return Constant(constant, count)
+        if count == length(xs):
+            return jax.tree.map(partial(front, params), xs)
+        return currents(params, start, count)
+
+    def chunk(carry: Carry, start: Any, count: int) -> Carry:
+        unrolled = back.unroll(params, carry.state, inputs(start, count))
+        counts = jax.tree.map(jnp.add, carry.counts, dict(unrolled.counts))
+        return Carry(unrolled.state, loss.fold(carry.folded, unrolled.outputs, labels), counts)
+
+    return chunk
+
+
+def _run(
+    chunk: Callable[[Carry, Any, int], Carry],
+    carry: Carry,
+    total: int,
+    steps: int,
+    around: Callable[[Body], Body],
+) -> Carry:
+    """As many chunks as there are, and what remains as a shorter one."""
+    whole, rest = divmod(total, steps)
+    body = around(lambda carry, start: chunk(carry, start, steps))
+    if whole == 1:
+        carry = body(carry, 0)
+    else:
+        starts = steps * jnp.arange(whole, dtype=jnp.int32)
+        carry, _ = jax.lax.scan(lambda carry, start: (body(carry, start), None), carry, starts)
+    if rest:
+        carry = around(lambda carry, start: chunk(carry, start, rest))(carry, whole * steps)
+    return carry

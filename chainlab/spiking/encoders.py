@@ -63,8 +63,8 @@ def latency(
     r"""One spike a value, sooner for a larger one: $t = \lfloor \tau \ln \frac{x}{x - \vartheta} \rfloor$.
 
     It is the time at which a leaky membrane charged by the current $x$ reaches $\vartheta$; values up to
-    $\vartheta$ never fire. For values that are multiples of `1 / levels` no spike comes after the step of the
-    smallest one above the threshold, so that only the steps up to it are stored and multiplied.
+    $\vartheta$ never fire. Values that are multiples of `1 / levels` fire at the times of those alone, so that only
+    such steps are stored and multiplied: 25 of 100 for bytes by default.
 
     Args:
         x: Values in [0, 1], multiples of `1 / levels`.
@@ -82,21 +82,24 @@ def latency(
     Example:
         >>> import jax.numpy as jnp
         >>> code = latency(jnp.array([1.0, 0.4, 0.1]), 20, tau=10.0, levels=10)
-        >>> code.values.shape, jnp.argmax(code.values, axis=0).tolist(), code.values.sum(axis=0).tolist()
-        ((11, 3), [2, 6, 0], [1.0, 1.0, 0.0])
+        >>> code.at, jnp.argmax(code.expand(), axis=0).tolist(), code.values.sum(axis=0).tolist()
+        ((2, 3, 4, 5, 6, 10), [2, 6, 0], [1.0, 1.0, 0.0])
     """
     _check_steps(steps)
     if not tau > 0:
         raise UsageError(f"tau must be a positive time, got {tau}")
     if not 0 < threshold < 1:
         raise UsageError(f"threshold must be in (0, 1), got {threshold}")
-    faintest = (math.floor(threshold * levels + 1e-6) + 1) / levels
-    last = min(steps, math.floor(tau * math.log(faintest / (faintest - threshold))) + 1)
+    faintest = math.floor(threshold * levels + 1e-6) + 1
+    times = [tau * math.log(level / (level - threshold * levels)) for level in range(faintest, levels + 1)]
+    # a time at the very edge of a step may round either way in another precision
+    edges = {math.floor(time + margin) for time in times for margin in (-1e-4, 1e-4)}
+    at = tuple(sorted(step for step in edges if step < steps))
     fires = x > threshold + 0.5 / levels * 1e-3
     time = jnp.floor(tau * jnp.log(x / jnp.where(fires, x - threshold, x)))
-    step = jnp.arange(last, dtype=x.dtype).reshape(-1, *(1,) * x.ndim)
+    step = jnp.array(at, x.dtype).reshape(-1, *(1,) * x.ndim)
     spikes = (fires[None] & (time[None] == step)).astype(x.dtype)
-    return Silent(spikes, jnp.zeros_like(x), steps)
+    return Silent(spikes, jnp.zeros_like(x), steps, at)
 
 
 def delta(x: Float[Array, "time *batch dim"], *, threshold: float = 0.1) -> Float[Array, "time *batch twice"]:

@@ -41,12 +41,12 @@ def rtrl(objective: Any) -> Gradient:
         state, outputs = jax.eval_shape(network.step, params, rest, first(xs))
         zeros = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in outputs.items()}
         counts = {name: zeros[name] for name in state if network.layers[name].spikes}  # pyright: ignore
-        start = (rest, loss.start(next(reversed(zeros.values())), labels), counts)
+        start = (rest, loss.start(zeros[network.last], labels), counts)
 
         def advance(flat: Array, carry: Any, x: Array) -> Any:
             state, folded, counts = carry
             state, outputs = network.step(unravel(flat), state, x)
-            folded = loss.fold(folded, next(reversed(outputs.values()))[None], labels)
+            folded = loss.fold(folded, outputs[network.last][None], labels)
             return state, folded, {name: count + outputs[name] for name, count in counts.items()}
 
         def body(carry: tuple[Any, Any], x: Array | None) -> tuple[tuple[Any, Any], None]:

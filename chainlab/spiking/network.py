@@ -1,6 +1,6 @@
 """A network: stateless layers and neurons in a row, run over time."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -63,6 +63,11 @@ class Network:
         return {name: layer.init(k) for (name, layer), k in zip(self.layers.items(), keys, strict=True)}
 
     @property
+    def last(self) -> str:
+        """Name of the last layer."""
+        return list(self.layers)[-1]
+
+    @property
     def model(self) -> Model:
         """The network as a model over whole sequences, time first."""
         return Model(self.init, self.apply)
@@ -99,7 +104,8 @@ class Network:
         keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, len(self.layers)))
         for (name, layer), layer_key in zip(self.layers.items(), keys, strict=True):
             if isinstance(layer, Neuron):
-                after[name], outputs = _run(layer, params[name], state[name], xs)
+                run = layer.unroll or partial(scan, layer)
+                after[name], outputs = run(params[name], state[name], stepwise(xs))
                 if layer.spikes:
                     counts[name] = jnp.sum(outputs, axis=0)
                 xs = outputs
@@ -107,6 +113,18 @@ class Network:
                 # an array, or the arrays that a `Constant` or a `Silent` sequence consists of
                 xs = jax.tree.map(partial(layer.apply, params[name], key=layer_key), xs)
         return Unrolled(after, xs.expand() if isinstance(xs, Constant | Silent) else xs, counts)
+
+    def split(self) -> tuple[Callable[[Params, Array], Array], "Network"]:
+        """The stateless layers before the first neuron as a function, and the network of the others."""
+        names = list(self.layers)
+        first_neuron = next((i for i, layer in enumerate(self.layers.values()) if isinstance(layer, Neuron)), 0)
+
+        def front(params: Params, x: Array) -> Array:
+            for name in names[:first_neuron]:
+                x = self.layers[name].apply(params[name], x)  # pyright: ignore[reportAttributeAccessIssue]
+            return x
+
+        return front, Network({name: self.layers[name] for name in names[first_neuron:]})
 
     def apply(self, params: Params, xs: Sequence, *, key: PRNGKey | None = None) -> Array:
         """Outputs of the last layer over time, from rest."""
@@ -127,16 +145,3 @@ class Network:
 
         inputs = None if isinstance(xs, Constant) else xs
         return jax.lax.scan(body, self.rest(params, first(xs)), inputs, length=steps)[1]
-
-
-def _run(layer: Neuron, params: Params, state: State, xs: Sequence) -> tuple[State, Array]:
-    """A neuron over time, by its own fast way where it has one."""
-    run = layer.unroll or partial(scan, layer)
-    if not isinstance(xs, Silent):
-        return run(params, state, xs)
-    state, outputs = run(params, state, xs.values)
-    rest = xs.steps - xs.values.shape[0]
-    if rest == 0:
-        return state, outputs
-    state, later = run(params, state, Constant(xs.after, rest))
-    return state, jnp.concatenate([outputs, later])

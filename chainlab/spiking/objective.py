@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from chainlab.errors import UsageError
+from chainlab.spiking.chunks import in_chunks
 from chainlab.spiking.loss import Loss
 from chainlab.spiking.network import Network
-from chainlab.spiking.sequences import Sequence, first, length
+from chainlab.spiking.sequences import Sequence, length
 from chainlab.typing import Batch, Metrics, Params, PRNGKey
 
 Penalty = Callable[[Mapping[str, Array], int], Array]
@@ -40,11 +41,14 @@ class Objective:
     penalty: Penalty | None = None
 
     def __call__(self, params: Params, batch: Batch, key: PRNGKey) -> tuple[Array, Metrics]:
-        """Loss and metrics, by whole-sequence unrolling."""
+        """Loss and metrics, in chunks of time that stay in the cache."""
+        return self.in_chunks(params, batch, key)
+
+    def in_chunks(self, params: Params, batch: Batch, key: PRNGKey, **how: Any) -> tuple[Array, Metrics]:
+        """Loss and metrics, with time cut up as `chunks.in_chunks` is told to."""
         xs, labels = self.read(batch, key)
-        unrolled = self.network.unroll(params, self.network.rest(params, first(xs)), xs)
-        carry = self.loss.fold(self.loss.start(unrolled.outputs[0], labels), unrolled.outputs, labels)
-        return self.finish(carry, unrolled.counts, length(xs), labels)
+        carry = in_chunks(self.network, self.loss, params, xs, labels, **how)
+        return self.finish(carry.folded, carry.counts, length(xs), labels)
 
     def finish(self, carry: Any, counts: Mapping[str, Array], steps: int, labels: Any) -> tuple[Array, Metrics]:
         """Loss and metrics from the loss's carry and the spike counts."""

@@ -1,5 +1,6 @@
 """Event recordings as rasters: the Heidelberg spoken digits and commands, and any data set of `tonic`."""
 
+import inspect
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from chainlab.data.batches import Origin
-from chainlab.data.dataset import Dataset, split
+from chainlab.data.dataset import Dataset, check_labels, split
 from chainlab.data.locate import locate, sha256
 from chainlab.errors import DataError, MissingDependencyError, UsageError
 
@@ -128,8 +129,9 @@ def _read(file: Path, steps: int, channels: int, duration: float, classes: int) 
             if key not in stored:
                 raise DataError(f"{file}: no array {key!r}")
         labels = np.asarray(stored["labels"]).astype(np.int32)
-        if labels.size == 0 or labels.min() < 0 or labels.max() >= classes:
-            raise DataError(f"{file}: labels must be in 0..{classes - 1}, and at least one")
+        if labels.size == 0:
+            raise DataError(f"{file}: there are no recordings")
+        check_labels(labels, classes, str(file))
         x = np.empty((len(labels), steps, channels), np.uint8)
         events: Any = stored["spikes"]
         for index in range(len(labels)):
@@ -187,6 +189,47 @@ def from_recordings(
         return {"x": np.stack(x), "y": np.asarray(y, np.int32)}
 
     return Dataset(rasters(train, "train"), {"test": rasters(test, "test")}, Origin(name), tuple(classes))
+
+
+def from_tonic(name: str, folder: str | Path, *, steps: int, duration: float, **options: Any) -> Dataset:
+    """A data set of the library `tonic` as rasters, with its own training and test recordings.
+
+    Args:
+        name: Its class in `tonic.datasets`, such as `NMNIST`, `DVSGesture` or `POKERDVS`.
+        folder: Where tonic keeps the files; it downloads those that are missing.
+        steps: Time steps.
+        duration: Microseconds that the steps cover.
+        options: Further arguments of the class.
+
+    Returns:
+        The data set, as `from_recordings` gives it.
+
+    Raises:
+        MissingDependencyError: The library tonic is not installed.
+        UsageError: tonic has no such data set, or it is not one of labelled training and test recordings.
+        DataError: As for `from_recordings`.
+    """
+    try:
+        from tonic import datasets  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise MissingDependencyError("tonic", "tonic", "Reading tonic's data sets") from error
+    known: Sequence[str] = datasets.__all__
+    if name not in known:
+        raise UsageError(f"tonic has no data set {name!r}; choose among {', '.join(known)}")
+    kind: Any = getattr(datasets, name)
+    if "train" not in inspect.signature(kind).parameters or not hasattr(kind, "classes"):
+        raise UsageError(f"tonic's {name} has no labelled training and test recordings: use from_recordings")
+
+    def recordings(train: bool) -> Iterable[tuple[Any, int]]:
+        part = kind(save_to=str(folder), train=train, **options)
+        return (part[index] for index in range(len(part)))
+
+    form: dict[str, Any] = {
+        "sensor": tuple(kind.sensor_size),
+        "classes": tuple(map(str, kind.classes)),
+        "name": name.lower(),
+    }
+    return from_recordings(recordings(True), recordings(False), steps=steps, duration=duration, **form)
 
 
 def _raster(events: Any, sensor: tuple[int, ...], steps: int, duration: float) -> np.ndarray:

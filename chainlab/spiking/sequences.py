@@ -42,32 +42,35 @@ class Constant:
         return Constant(self.value, steps)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["values", "after"], meta_fields=["steps"])
+@partial(jax.tree_util.register_dataclass, data_fields=["values", "silence"], meta_fields=["steps", "at"])
 @dataclass(frozen=True)
 class Silent:
-    """Inputs at the first steps, and from then on one that does not change (zero, or what a layer makes of it).
+    """Inputs at a few steps, and at all others one that does not change (zero, or what a layer makes of it).
 
-    Latency codes are of this kind: no pixel fires after the code's last step, but the network runs on.
+    Latency codes are of this kind: pixels fire at the times of their levels, but the network runs at every step.
 
     Attributes:
-        values: The inputs of the first steps, time first.
-        after: The input of each later step, without a time axis.
+        values: The inputs at the steps `at`, time first.
+        silence: The input of every other step, without a time axis.
         steps: Number of time steps in all.
+        at: Those steps, rising.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> Silent(jnp.ones((2, 3)), jnp.zeros(3), 5).expand()[:, 0].tolist()
-        [1.0, 1.0, 0.0, 0.0, 0.0]
+        >>> Silent(jnp.ones((2, 3)), jnp.zeros(3), 5, at=(1, 3)).expand()[:, 0].tolist()
+        [0.0, 1.0, 0.0, 1.0, 0.0]
     """
 
     values: Any
-    after: Any
+    silence: Any
     steps: int = field(metadata={"static": True})
+    at: tuple[int, ...] = field(metadata={"static": True})
 
     def expand(self) -> Float[Array, "time *batch dim"]:
         """The sequence that this stands for, as an array."""
-        rest = self.steps - self.values.shape[0]
-        return jnp.concatenate([self.values, jnp.broadcast_to(self.after, (rest, *self.after.shape))])
+        where = dict(zip(self.at, range(len(self.at)), strict=True))
+        index = jnp.array([where.get(step, len(self.at)) for step in range(self.steps)], jnp.int32)
+        return jnp.concatenate([self.values, self.silence[None]])[index]
 
 
 Stepwise: TypeAlias = Float[Array, "..."] | Constant
@@ -94,8 +97,10 @@ def length(xs: Sequence) -> int:
     steps = xs.steps if isinstance(xs, Constant | Silent) else xs.shape[0]
     if steps < 1:
         raise UsageError(f"time: a sequence needs at least one step, got {steps}")
-    if isinstance(xs, Silent) and not 1 <= xs.values.shape[0] <= steps:
-        raise UsageError(f"time: a silent sequence of {steps} steps has inputs at {xs.values.shape[0]} of them")
+    if isinstance(xs, Silent):
+        rising = all(a < b for a, b in zip((-1, *xs.at), (*xs.at, steps), strict=True))
+        if not rising or len(xs.at) != xs.values.shape[0]:
+            raise UsageError(f"at: wanted {xs.values.shape[0]} rising steps below {steps}, got {xs.at}")
     return steps
 
 
@@ -111,7 +116,9 @@ def first(xs: Sequence) -> Float[Array, "*batch dim"]:
     length(xs)
     if isinstance(xs, Constant):
         return xs.value
-    return xs.values[0] if isinstance(xs, Silent) else xs[0]
+    if isinstance(xs, Silent):
+        return xs.values[0] if xs.at[:1] == (0,) else xs.silence
+    return xs[0]
 
 
 def stepwise(xs: Sequence) -> Stepwise:

@@ -5,11 +5,13 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import spiking_case
+import spiking_jax
 from worker import serve
 
 from chainlab import nn, spiking
+
+VARIANT = os.environ.get("SPIKING_VARIANT", "adjoint")
 
 
 def neuron(size, semantics):
@@ -17,58 +19,52 @@ def neuron(size, semantics):
     surrogate = spiking.Surrogate("arctan", scale=float(np.pi), height=semantics.get("height", 1.0))
     return spiking.lif(
         size,
-        decay=semantics.get("decay", 0.95),
+        decay=0.95,
         timing=semantics.get("timing", "delayed"),
         detach=semantics.get("detach", True),
         surrogate=surrogate,
     )
 
 
+def products(x, weight):
+    """The two matrix products of a layer alone."""
+
+    def run(weight, x):
+        flat = x.reshape(-1, weight.shape[0])
+        current = flat @ weight
+        # the second product needs the first one's result, as the adjoint does
+        return jnp.sum(current), flat.T @ current
+
+    compiled = jax.jit(run)
+    jax.block_until_ready(compiled(weight, x))
+    return lambda: jax.block_until_ready(compiled(weight, x)), [0.0]
+
+
 def layer(case):
     """Forward and backward of one layer: by the adjoint, recomputed, online, or its two matrix products alone."""
     x, weight = (jnp.asarray(a) for a in spiking_case.layer(case))
-    variant = os.environ.get("SPIKING_VARIANT", "adjoint")
+    if VARIANT == "products":
+        return products(x, weight)
     size = case["size"]
-    net = spiking.Network({"dense": nn.dense(size, size, bias=False), "lif": neuron(size, case["semantics"])})
-    objective = spiking.Objective(net, spiking.total_output())
-    params = {"dense": {"weight": weight}, "lif": {}}
-    if variant == "products":
+    dense = spiking.dense_bfloat16(size, size) if VARIANT == "bfloat16" else nn.dense(size, size, bias=False)
+    net = spiking.Network({"dense": dense, "lif": neuron(size, case["semantics"])})
+    rules = {"checkpointed": spiking.checkpointed(case.get("memory", 10.0)), "online": spiking.online_trace}
+    rule = rules.get(VARIANT, spiking.bptt)(spiking.Objective(net, spiking.total_output()))
 
-        def products(weight, x):
-            flat = x.reshape(-1, size)
-            current = flat @ weight
-            # the second product needs the first one's result, as the adjoint does
-            return jnp.sum(current), flat.T @ current
-
-        step = jax.jit(products)
-        run = lambda: jax.block_until_ready(step(weight, x))  # noqa: E731
-        run()
-        return run, [0.0]
-    if variant == "bfloat16":
-        cast = spiking.dense_bfloat16(size, size)
-        objective = spiking.Objective(
-            spiking.Network({"dense": cast, "lif": net.layers["lif"]}), spiking.total_output()
-        )
-    rule = {
-        "checkpointed": lambda: spiking.checkpointed(case.get("memory", 10.0)),
-        "online": lambda: spiking.online_trace,
-    }.get(variant, lambda: spiking.bptt)()
-
-    def gradient(params, x):
-        (value, _), gradients = rule(objective)(params, {"x": x, "y": None}, jax.random.key(0))
+    def gradient(weight, x):
+        (value, _), gradients = rule({"dense": {"weight": weight}, "lif": {}}, {"x": x, "y": None}, jax.random.key(0))
         return value, gradients["dense"]["weight"]
 
-    compiled = jax.jit(gradient).lower(params, x).compile()
-    run = lambda: jax.block_until_ready(compiled(params, x))  # noqa: E731
-    total, weight_gradient = run()
+    compiled = jax.jit(gradient).lower(weight, x).compile()
+    run, outputs = spiking_jax.layer(compiled, weight, x, np.asarray)
     if case.get("outputs") == "memory":
-        return run, [compiled.memory_analysis().temp_size_in_bytes / 2**20]
-    return run, spiking_case.summary(total, weight_gradient)
+        outputs = [compiled.memory_analysis().temp_size_in_bytes / 2**20]
+    return run, outputs
 
 
 def training(case):
     """An Adam step of 784-hidden-10 on a constant current."""
-    x, y, first, second = spiking_case.training(case)
+    x, y, first, second = spiking_jax.images(case)
     semantics = case["semantics"]
     net = spiking.Network(
         {
@@ -79,29 +75,19 @@ def training(case):
         }
     )
     read = lambda batch, key: (spiking.Constant(batch["x"], case["time"]), batch["y"])  # noqa: E731
-    objective = spiking.Objective(net, spiking.count_cross_entropy(), read)
-    optimizer = optax.adam(5e-4)
+    gradient = spiking.bptt(spiking.Objective(net, spiking.count_cross_entropy(), read))
+
+    def value_and_grad(params):
+        (loss, _), gradients = gradient(params, {"x": x, "y": y}, jax.random.key(0))
+        return loss, gradients
+
     params = {
-        "dense0": {"bias": jnp.zeros(case["hidden"]), "weight": jnp.asarray(first)},
+        "dense0": {"bias": jnp.zeros(case["hidden"]), "weight": first},
         "lif0": {},
-        "dense1": {"bias": jnp.zeros(10), "weight": jnp.asarray(second)},
+        "dense1": {"bias": jnp.zeros(10), "weight": second},
         "lif1": {},
     }
-    batch = {"x": jnp.asarray(x), "y": jnp.asarray(y.astype(np.int32))}
-
-    def update(params, state):
-        (loss, _), gradients = spiking.bptt(objective)(params, batch, jax.random.key(0))
-        updates, state = optimizer.update(gradients, state, params)
-        return optax.apply_updates(params, updates), state, loss
-
-    compiled = jax.jit(update, donate_argnums=(0, 1))
-    state = {"params": params, "optimizer": optimizer.init(params)}
-
-    def run():
-        state["params"], state["optimizer"], loss = compiled(state["params"], state["optimizer"])
-        return float(loss)
-
-    return run, [run() for _ in range(3)]
+    return spiking_jax.adam(value_and_grad, params)
 
 
 serve(lambda case: {"layer": layer, "training": training}[case["kind"]](case))

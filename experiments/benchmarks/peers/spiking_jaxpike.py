@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 import jaxpike
 import numpy as np
-import optax
 import spiking_case
+import spiking_jax
 from worker import serve
 
 DECAY = 0.95
@@ -24,7 +24,6 @@ def dense(weight, bias):
 
 def layer(case):
     x, weight = spiking_case.layer(case)
-    x = jnp.asarray(x)
     net = jaxpike.Sequential(dense(weight, False), lif())
 
     def total(weight, x):
@@ -33,35 +32,19 @@ def layer(case):
 
     compiled = jax.jit(jax.value_and_grad(total))
     start = net.layers[0].weight
-    run = lambda: jax.block_until_ready(compiled(start, x))  # noqa: E731
-    value, gradient = run()
-    return run, spiking_case.summary(value, np.asarray(gradient).T / (1 - DECAY))
+    return spiking_jax.layer(compiled, start, jnp.asarray(x), lambda gradient: np.asarray(gradient).T / (1 - DECAY))
 
 
 def training(case):
-    x, y, first, second = spiking_case.training(case)
-    x, y = jnp.asarray(x), jnp.asarray(y)
+    x, y, first, second = spiking_jax.images(case)
     net = jaxpike.Sequential(dense(first, True), lif(), dense(second, True), lif())
-    optimizer = optax.adam(5e-4)
+    params, static = eqx.partition(net, eqx.is_inexact_array)
 
-    def loss(net):
+    def loss(params):
         xs = jnp.broadcast_to(x, (case["time"], *x.shape))
-        counts = jnp.sum(jaxpike.unroll(net, xs)[0], axis=0)
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(counts, y))
+        return spiking_jax.cross_entropy(jnp.sum(jaxpike.unroll(eqx.combine(params, static), xs)[0], axis=0), y)
 
-    @eqx.filter_jit
-    def update(net, state):
-        value, gradients = eqx.filter_value_and_grad(loss)(net)
-        updates, state = optimizer.update(gradients, state)
-        return eqx.apply_updates(net, updates), state, value
-
-    state = {"net": net, "optimizer": optimizer.init(eqx.filter(net, eqx.is_inexact_array))}
-
-    def run():
-        state["net"], state["optimizer"], value = update(state["net"], state["optimizer"])
-        return float(value)
-
-    return run, [run()]
+    return spiking_jax.adam(jax.value_and_grad(loss), params)
 
 
 serve(lambda case: {"layer": layer, "training": training}[case["kind"]](case))

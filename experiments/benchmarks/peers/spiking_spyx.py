@@ -9,8 +9,8 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import spiking_case
+import spiking_jax
 from flax import nnx
 from spyx import axn
 from spyx import nn as spyx
@@ -42,40 +42,10 @@ def layer(case):
     def total(params, x):
         return jnp.sum(spyx.run(nnx.merge(graph, params), x)[0])
 
-    compiled = jax.jit(jax.value_and_grad(hoisted if HOISTED else total))
-    start = jnp.asarray(weight) if HOISTED else params
-    run = lambda: jax.block_until_ready(compiled(start, x))  # noqa: E731
-    value, gradient = run()
-    if not HOISTED:
-        gradient = gradient["layers"][0]["kernel"][...]
-    return run, spiking_case.summary(value, np.asarray(gradient))
+    if HOISTED:
+        return spiking_jax.layer(jax.jit(jax.value_and_grad(hoisted)), jnp.asarray(weight), x, np.asarray)
+    kernel = lambda gradient: np.asarray(gradient["layers"][0]["kernel"][...])  # noqa: E731
+    return spiking_jax.layer(jax.jit(jax.value_and_grad(total)), params, x, kernel)
 
 
-def training(case):
-    x, y, first, second = spiking_case.training(case)
-    x, y = jnp.asarray(x), jnp.asarray(y)
-    net = spyx.Sequential(linear(first, True), lif(case["hidden"]), linear(second, True), lif(10))
-    graph, params = nnx.split(net)
-    optimizer = optax.adam(5e-4)
-
-    def loss(params):
-        xs = jnp.broadcast_to(x, (case["time"], *x.shape))
-        counts = jnp.sum(spyx.run(nnx.merge(graph, params), xs)[0], axis=0)
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(counts, y))
-
-    @jax.jit
-    def update(params, state):
-        value, gradients = jax.value_and_grad(loss)(params)
-        updates, state = optimizer.update(gradients, state)
-        return optax.apply_updates(params, updates), state, value
-
-    state = {"params": params, "optimizer": optimizer.init(params)}
-
-    def run():
-        state["params"], state["optimizer"], value = update(state["params"], state["optimizer"])
-        return float(value)
-
-    return run, [run()]
-
-
-serve(lambda case: {"layer": layer, "training": training}[case["kind"]](case))
+serve(layer)

@@ -1,4 +1,6 @@
 import os
+import sys
+import types
 from pathlib import Path
 
 import jax
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 
 from chainlab import spiking
-from chainlab.errors import DataError, MissingDataError, UsageError
+from chainlab.errors import DataError, MissingDataError, MissingDependencyError, UsageError
 
 
 def data_folder():
@@ -88,6 +90,38 @@ def test_recordings_of_an_event_sensor():
         spiking.from_recordings([(events[["t", "x"]], 1)], [], **options)
 
 
+def test_data_sets_of_tonic(monkeypatch, tmp_path):
+    """Against a library of the same form: a class with `sensor_size` and `classes`, by part and by index."""
+    kind = np.dtype([("x", np.int16), ("y", np.int16), ("p", bool), ("t", np.int64)])
+
+    class Small:
+        sensor_size, classes = (2, 2, 2), ["a", "b"]
+
+        def __init__(self, save_to, train=True):
+            assert save_to == str(tmp_path)
+            self.labels = [0, 1, 0] if train else [1]
+
+        def __len__(self):
+            return len(self.labels)
+
+        def __getitem__(self, index):
+            return np.array([(self.labels[index], 1, True, 600)], kind), self.labels[index]
+
+    datasets = types.SimpleNamespace(__all__=["Small", "Unlabelled"], Small=Small, Unlabelled=object)
+    monkeypatch.setitem(sys.modules, "tonic", types.SimpleNamespace(datasets=datasets))
+    data = spiking.from_tonic("Small", tmp_path, steps=2, duration=1000.0)
+    assert data.train["y"].tolist() == [0, 1, 0]
+    assert np.argwhere(data.train["x"]).tolist() == [[0, 1, 3], [1, 1, 7], [2, 1, 3]]
+    assert data.splits["test"]["y"].tolist() == [1]
+    with pytest.raises(UsageError, match="no data set 'MNIST'; choose among Small"):
+        spiking.from_tonic("MNIST", tmp_path, steps=2, duration=1000.0)
+    with pytest.raises(UsageError, match="no labelled training and test recordings"):
+        spiking.from_tonic("Unlabelled", tmp_path, steps=2, duration=1000.0)
+    monkeypatch.setitem(sys.modules, "tonic", None)
+    with pytest.raises(MissingDependencyError, match=r"chainlab\[tonic\]"):
+        spiking.from_tonic("Small", tmp_path, steps=2, duration=1000.0)
+
+
 def test_poisson_rates_are_those_asked_for(key):
     spikes = spiking.poisson_rate(jnp.array([0.0, 0.2, 2.0]), 4000, key)
     np.testing.assert_allclose(spikes.mean(0), [0.0, 0.2, 1.0], atol=0.03)
@@ -102,7 +136,9 @@ def test_the_latency_code_of_every_byte():
     assert raster.sum(0).tolist() == [0.0] * 52 + [1.0] * 204
     first = raster.argmax(0)[52:]
     assert np.all(np.diff(first) <= 0)
-    assert first.max() == code.values.shape[0] - 1 == 39
+    assert first.max() == code.at[-1] == 39
+    assert len(code.at) == code.values.shape[0] == 25
+    assert all(code.values.any(1))
     wanted = np.floor(10 * np.log(np.arange(52, 256) / (np.arange(52, 256) - 51)))
     assert np.mean(first == wanted) > 0.99  # a time at a step's very edge may round either way
 

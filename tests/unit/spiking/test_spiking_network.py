@@ -32,7 +32,7 @@ def spikes():
 def test_sequence_types_stand_for_arrays(net, spikes, key):
     """Outputs and gradients of a `Constant` and of a `Silent` sequence are those of the arrays."""
     params = net.init(key)
-    silent = spiking.Silent(spikes[:5], jnp.zeros_like(spikes[0]), STEPS)
+    silent = spiking.Silent(spikes[:4], jnp.zeros_like(spikes[0]), STEPS, at=(1, 3, 4, 8))
     for sequence in (spiking.Constant(spikes[0], STEPS), silent):
 
         def loss(params, xs):
