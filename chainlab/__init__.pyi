@@ -1,6 +1,7 @@
 from . import autodiff as autodiff
 from . import data as data
 from . import deep as deep
+from . import driving as driving
 from . import federated as federated
 from . import gan as gan
 from . import interop as interop

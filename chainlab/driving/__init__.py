@@ -1,0 +1,5 @@
+"""Driving: a differentiable world with sensors, fusion that survives their failures, and closed-loop judging."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
