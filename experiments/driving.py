@@ -42,8 +42,8 @@ class DrivingConfig:
     """Whether the policy must also answer from each sensor alone (stacked fusion always does)."""
     dropout: Annotated[float, Ge(0), Le(1)] = 0.0
     """Probability that a sensor is taken away from an example."""
-    conditions: tuple[str, ...] | Literal["trained", "unseen"] = "trained"
-    """The conditions to judge in: those trained on, those never trained on, or a list of names."""
+    conditions: tuple[str, ...] | Literal["trained", "unseen", "all"] = "trained"
+    """The conditions to judge in: those trained on, those never trained on, all, or a list of names."""
     states: Annotated[int, Gt(0)] = 1024
     """States of the open-loop evaluation of each condition."""
     routes: Annotated[int, Ge(0)] = 0
@@ -107,6 +107,7 @@ def driving(config: DrivingConfig) -> "chainlab.Task":
         return found
 
     named = {"trained": driving.CONDITIONS, "unseen": driving.UNSEEN}
+    named["all"] = {**driving.CONDITIONS, **driving.UNSEEN}
     names = named.get(config.conditions, config.conditions) if isinstance(config.conditions, str) else config.conditions
     batches = data.sampled(
         lambda key: driving.draw(key, config.batch_size, config.layout),

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from chainlab.driving.camera import CAMERA, Camera
-from chainlab.driving.conditions import condition
+from chainlab.driving.conditions import CONDITIONS, UNSEEN, condition
 from chainlab.driving.lidar import LIDAR, points
 from chainlab.driving.policy import Policy
 from chainlab.driving.road import LANE_WIDTH, Road, at
@@ -205,7 +205,7 @@ def failure_map(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     right.set(xticks=[0], xticklabels=["margin"], yticks=[])
     for axes, numbers in ((left, values), (right, margins)):
         for i, j in np.ndindex(numbers.shape):
-            light = axes is left and numbers[i, j] < 0.6
+            light = numbers[i, j] < 0.6 if axes is left else abs(numbers[i, j]) > 0.06
             axes.text(j, i, f"{numbers[i, j]:.3f}", ha="center", va="center", fontsize=7, color="w" if light else "k")
     return figure
 
@@ -223,9 +223,11 @@ def report(policy: Policy, params: Params, names: Sequence[str], layout: Layout,
     Returns:
         Title, figure, rows and note of each panel.
     """
-    rows = failure_table(folder, names)
     note = "R² of the expert's command; margin is fusion less the best single sensor, mean over seeds."
-    drawn: list[Drawn] = [("Failures", failure_map(rows), rows, note)] if rows else []
+    drawn: list[Drawn] = []
+    for title, known in (("Failures", CONDITIONS), ("Failures never trained on", UNSEEN)):
+        rows = failure_table(folder, [name for name in names if name in known])
+        drawn += [(title, failure_map(rows), rows, note)] if rows else []
     seen = "Camera with LiDAR returns projected into it, coloured by distance; beside it the sweep from above."
     drawn.append(("Sensors", sensor_panel(names, layout), (), seen))
     route = sample_route(jax.random.key(11))

@@ -259,7 +259,8 @@ def stacked(sizes: Sizes) -> Model:
     A dense and an attending reader of each sensor answer alone and learn alone: what the stack learns does not reach
     them, so that each is as good as a network that has nothing but that sensor. The stack sees their features, answers
     and certainties and the healths, gives an answer of its own, and weighs all answers target by target,
-    $\mu = \sum_k \mathrm{softmax}(g)_k \mu_k$: it can always fall back on whichever single sensor is best.
+    $\mu = \sum_k \mathrm{softmax}(g - \log \sigma^2)_k \mu_k$: a product of experts, corrected by $g$ (within ±4, so
+    that no answer is ever out of reach), that can always fall back on whichever single sensor is best.
 
     Args:
         sizes: Sizes; each reader has its own tokens under `<sensor>_dense` and `<sensor>_attention`.
@@ -289,7 +290,9 @@ def stacked(sizes: Sizes) -> Model:
         evidence = [*fixed[0], *(leaf for answer in fixed[1] for leaf in answer), jnp.tanh(fixed[2]), inputs.ego]
         out = parts["stack"].apply(params["stack"], jnp.concatenate(evidence, axis=-1))
         out = out.reshape(len(out), len(names) + 3, TARGETS)
-        scores, own, log_variance = out[:, :-2], out[:, -2], 6 * jnp.tanh(out[:, -1] / 6)
+        scores, own, log_variance = 4 * jnp.tanh(out[:, :-2] / 4), out[:, -2], 6 * jnp.tanh(out[:, -1] / 6)
+        sure = [-answer.log_variance for answer in fixed[1]]  # each answer's own claim, corrected by the stack
+        scores = scores + jnp.stack([*sure, jnp.zeros_like(own)], axis=1)
         absent = jnp.concatenate([1 - inputs.present, jnp.zeros_like(inputs.present[:, :1])], axis=-1)
         weight = jax.nn.softmax(scores - 1e9 * absent[..., None], axis=1)
         candidates = jnp.stack([*(answer.mean for answer in fixed[1]), own], axis=1)

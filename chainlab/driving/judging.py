@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Key
 
 from chainlab.driving.cloning import determination, scaled
 from chainlab.driving.conditions import Condition
@@ -67,7 +67,7 @@ def open_loop(
     def look(key: PRNGKey) -> Sample:
         return sample(key, condition, layout)
 
-    def chunk(keys: PRNGKey) -> tuple[dict[str, Array], Array]:
+    def chunk(keys: Key[Array, " count"]) -> tuple[dict[str, Array], Array]:
         seen = jax.vmap(look)(keys)
         said = answers(policy, params, seen.observation)
         said["ego"] = ego.apply(ego_params, seen.observation).command.mean

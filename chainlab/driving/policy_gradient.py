@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from chainlab import nn
 from chainlab.driving.cloning import scaled
@@ -151,7 +151,7 @@ def drive_cost(
         trip = move(route, trip, command, vehicle)
         return trip, (cost(route, trip, command), jnp.abs(locate(route.road, trip.ego.x, trip.ego.y).offset))
 
-    def stretch(trip: Trip, keys: PRNGKey) -> tuple[Trip, tuple[Array, Array]]:
+    def stretch(trip: Trip, keys: Key[Array, " time"]) -> tuple[Trip, tuple[Array, Array]]:
         return jax.lax.scan(tick, jax.lax.stop_gradient(trip), keys)
 
     keys = jax.random.split(key, ticks).reshape(ticks // span, span)
@@ -179,7 +179,9 @@ def analytic_policy_gradient(
         arXiv:2409.07965.
     """
 
-    def objective(params: Params, batch: tuple[Route, Condition, PRNGKey], key: PRNGKey) -> tuple[Array, Metrics]:
+    def objective(
+        params: Params, batch: tuple[Route, Condition, Key[Array, " routes"]], key: PRNGKey
+    ) -> tuple[Array, Metrics]:
         del key
         route, condition, keys = batch
 

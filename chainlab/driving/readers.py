@@ -145,7 +145,9 @@ def attention_reader(
         batch = len(tokens)
         tokens = norm.apply(params["norm"], tokens)
         query = params["query"][None] + motion.apply(params["motion"], ego_values).reshape(batch, queries, dim)
-        bias = ((1 - present) * _MISSING)[:, None, None, :]
+        there = present > 0
+        trust = jnp.where(there, jnp.log(jnp.where(there, present, 1.0)), _MISSING)
+        bias = trust[:, None, None, :]
         for i in range(blocks):
             block = params[f"block{i}"]
             asked = project.apply(block["ask"], norm.apply(block["before"], query)).reshape(batch, queries, heads, -1)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Key
 
 from chainlab.driving.conditions import Condition
 from chainlab.driving.simulation import TICK, Drive, Driver, Route, drive, expert_driver, sample_route
@@ -67,7 +67,7 @@ def score(driven: Drive, expert_progress: Float[Array, ""]) -> Score:
     )
 
 
-def routes(key: PRNGKey, count: int) -> tuple[Route, PRNGKey]:
+def routes(key: PRNGKey, count: int) -> tuple[Route, Key[Array, " routes"]]:
     """Routes and a key for the sensors on each.
 
     Args:
