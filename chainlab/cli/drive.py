@@ -50,13 +50,15 @@ def command(
     import jax
 
     from chainlab import driving
+    from chainlab.lab.config import load
     from chainlab.lab.runs import find
     from chainlab.lab.trained import trained
 
-    weather = driving.condition(condition)
-    document, _, state = trained(find(run).path, seed)
+    weather, folder = driving.condition(condition), find(run).path
+    document = load(folder / "config.yaml")
     if document.experiment.name != "driving":
         raise UsageError(f"{run} is a run of {document.experiment.name}, and drive needs one of driving")
+    _, _, state = trained(folder, seed)
     options: dict[str, Any] = dict(vars(document.config.policy))
     policy = driving.policy(options.pop("fusion"), options.pop("sensors"), **options)
     ego = driving.policy(sensors=(), hidden=32)
