@@ -92,7 +92,7 @@ def analytic_policy_gradient(config: AnalyticPolicyGradientConfig) -> "chainlab.
             (_, metrics), gradients = jax.value_and_grad(objective, has_aux=True)(params, batch, key)
             updates, after["optimizer"][name] = optimizer.update(gradients, state["optimizer"][name], params)
             after["params"][name] = optax.apply_updates(params, updates)
-            found |= {**metrics, f"{name}_gradient_norm": optax.global_norm(gradients)}
+            found |= {**metrics, f"{name}_gradient_norm": optax.tree.norm(gradients)}
         return after, found
 
     def evaluate(state: Any, condition: Any) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def draw_world(axes: "Axes", road: Road, middle: float, cars: Cars | None = None
     """
     x = np.linspace(middle - reach / 3, middle + reach, 200)
     for offset, style in ((-LANE_WIDTH / 2, "-"), (LANE_WIDTH / 2, "--"), (1.5 * LANE_WIDTH, "-")):
-        line = at(road, jax.numpy.asarray(x), jax.numpy.asarray(offset))
+        line = at(road, jax.numpy.asarray(x), jax.numpy.full(x.shape, offset))
         axes.plot(*(np.asarray(part) for part in line[:2]), style, color="0.5", linewidth=0.8)
     for pose in zip(*(np.asarray(leaf) for leaf in cars[:3]), strict=True) if cars is not None else ():
         draw_box(axes, *pose, colour="tab:blue")

@@ -51,7 +51,7 @@ def training(case):
         params, inner = carry
         (loss, _), gradients = jax.value_and_grad(objective, has_aux=True)(params, batch, jax.random.key(0))
         updates, inner = optimizer.update(gradients, inner, params)
-        return (optax.apply_updates(params, updates), inner), (loss, optax.global_norm(gradients))
+        return (optax.apply_updates(params, updates), inner), (loss, optax.tree.norm(gradients))
 
     block = jax.jit(lambda carry: jax.lax.scan(step, carry, length=case["steps"]), donate_argnums=0)
     held = {}

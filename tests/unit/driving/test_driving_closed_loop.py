@@ -128,7 +128,7 @@ TINY = ["run.steps=2", "policy.dim=4", "policy.hidden=8", "batch_size=8", "state
 @pytest.mark.slow
 @pytest.mark.usefixtures("standard_promotion")
 def test_the_experiment_trains_by_dagger_judges_and_draws(tmp_path):
-    task = load("driving/closed_loop", [*TINY, "routes=4", "seconds=1"]).task()
+    task = load("driving/closed_loop", [*TINY, "policy.fusion=concatenation", "routes=4", "seconds=1"]).task()
     built = loop.build(task, (0,), capacity=2)
     replica, metrics = built.steps(built.start(), 0, 2, task.data.arrays)
     assert np.all(np.isfinite(metrics["loss"]))
