@@ -28,6 +28,7 @@ VERBS = {
     },
     "Models": {
         "generate": "Generate text from a trained transformer.",
+        "drive": "Drive a route with a trained policy and animate it.",
     },
     "Configs and machine": {
         "new": "Start an experiment of your own: a module and a config that run at once.",

@@ -1,4 +1,4 @@
-"""Driving: recorded and simulated drives, sensor fusion, filters, calibration and closed-loop control."""
+"""Driving: a differentiable world, recorded drives, fusion that survives failures, filters, closed-loop judging."""
 
 import lazy_loader
 

@@ -1,0 +1,145 @@
+"""Policies: from an observation to a command, with any set of sensors and any fusion."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from chainlab import nn
+from chainlab.driving.encoders import CameraEncoder, LidarEncoder, camera_encoder, ego_features, lidar_encoder
+from chainlab.driving.fusion import EGO, TARGETS, Fused, Fusion, Inputs, Sizes, fusion
+from chainlab.driving.readers import DiagonalGaussian, head
+from chainlab.driving.scene import Observation
+from chainlab.driving.vehicle import Command
+from chainlab.errors import UsageError
+from chainlab.typing import Params, PRNGKey
+
+Sensor = Literal["camera", "lidar"]
+SENSORS: tuple[Sensor, ...] = ("camera", "lidar")
+SCALE = (0.07, 2.0)  # rad and m/s^2: one unit of what networks answer
+
+
+class Policy(NamedTuple):
+    """A network that drives.
+
+    Attributes:
+        init: `init(key) -> params`.
+        apply: `apply(params, observation) -> Fused`, in units of `SCALE`; any leading batch axes.
+        sensors: The sensors that it looks at.
+        parts: Which sensor each part and each health of `Fused` belongs to.
+    """
+
+    init: Callable[[PRNGKey], Params]
+    apply: Callable[[Params, Observation], Fused]
+    sensors: tuple[Sensor, ...]
+    parts: Mapping[str, Sensor]
+
+    def command(self, params: Params, observation: Observation) -> Command:
+        """The command for an observation, in rad and m/s^2."""
+        mean = self.apply(params, observation).command.mean
+        return Command(SCALE[0] * mean[..., 0], SCALE[1] * mean[..., 1])
+
+
+def ego_only(hidden: int) -> Policy:
+    """A policy that sees its own motion and nothing else: the row that every table of results needs.
+
+    Args:
+        hidden: Features of its two hidden layers.
+
+    Returns:
+        The policy.
+    """
+    net, out = nn.mlp([EGO, hidden, hidden], activation="gelu"), head(hidden, TARGETS)
+
+    def init(key: PRNGKey) -> Params:
+        keys = jax.random.split(key)
+        return {"net": net.init(keys[0]), "head": out.init(keys[1])}
+
+    def apply(params: Params, observation: Observation) -> Fused:
+        features = jax.nn.gelu(net.apply(params["net"], ego_features(observation.ego)))
+        flat = features.reshape(-1, hidden)
+        answer = out.apply(params["head"], flat)
+        batch = features.shape[:-1]
+        command = DiagonalGaussian(*(leaf.reshape(*batch, TARGETS) for leaf in answer))
+        return Fused(command, jnp.zeros((*batch, 0), features.dtype), {})
+
+    return Policy(init, apply, (), {})
+
+
+def policy(
+    kind: Fusion = "concatenation",
+    sensors: Sequence[Sensor] = SENSORS,
+    *,
+    camera: CameraEncoder = "patch",
+    lidar: LidarEncoder = "range",
+    dim: int = 16,
+    hidden: int = 128,
+) -> Policy:
+    """Encoders, a fusion and a head.
+
+    Args:
+        kind: How the sensors are fused.
+        sensors: The sensors that it looks at; without one it is `ego_only`.
+        camera: The camera's encoder.
+        lidar: The LiDAR's encoder.
+        dim: Features of a token.
+        hidden: Features of a reader.
+
+    Returns:
+        The policy.
+
+    Raises:
+        UsageError: A sensor is unknown or named twice, or the fusion needs others.
+
+    Example:
+        >>> import jax
+        >>> drive = policy("gated", dim=4, hidden=8)
+        >>> sorted(jax.eval_shape(drive.init, jax.random.key(0))["encoders"])
+        ['camera', 'lidar']
+    """
+    if len(set(sensors)) < len(sensors) or not set(sensors) <= set(SENSORS):
+        raise UsageError(f"sensors must be different ones of {', '.join(SENSORS)}, got {', '.join(sensors)}")
+    if dim % 4:
+        raise UsageError(f"dim must be a multiple of 4 (attention heads), got {dim}")
+    if not sensors:
+        return ego_only(hidden)
+    makers = {"camera": lambda: camera_encoder(camera, dim), "lidar": lambda: lidar_encoder(lidar, dim)}
+    tags = ("_dense", "_attention") if kind == "stacked" else ("",)
+    owner: dict[str, Sensor] = {f"{sensor}{tag}": sensor for sensor in sensors for tag in tags}
+    encoders = {name: makers[sensor]() for name, sensor in owner.items()}
+    fuse = fusion(kind, Sizes({name: encoder.count for name, encoder in encoders.items()}, dim, hidden))
+
+    def init(key: PRNGKey) -> Params:
+        keys = jax.random.split(key, len(encoders) + 1)
+        encoded = {name: e.model.init(k) for (name, e), k in zip(encoders.items(), keys, strict=False)}
+        return {"encoders": encoded, "fusion": fuse.init(keys[-1])}
+
+    def apply(params: Params, observation: Observation) -> Fused:
+        batch = observation.ego.shape[:-1]
+        flat: Observation = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(batch) :]), observation)
+        measured = {"camera": flat.camera, "lidar": flat.lidar}
+        tokens = {
+            name: encoder.model.apply(params["encoders"][name], measured[owner[name]])
+            for name, encoder in encoders.items()
+        }
+        present = jnp.stack([flat.present[:, SENSORS.index(sensor)] for sensor in owner.values()], axis=-1)
+        fused = fuse.apply(params["fusion"], Inputs(tokens, ego_features(flat.ego), present, flat.lidar))
+        return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), fused)
+
+    return Policy(init, apply, tuple(sensors), owner)
+
+
+def masked(observation: Observation, sensors: Sequence[Sensor]) -> Observation:
+    """The observation with every other sensor known to be missing.
+
+    Args:
+        observation: The observation.
+        sensors: The sensors that stay.
+
+    Returns:
+        The observation with `present` changed.
+    """
+    keep: Float[Array, "2"] = jnp.asarray([float(s in sensors) for s in SENSORS], observation.present.dtype)
+    return observation._replace(present=observation.present * jnp.broadcast_to(keep, observation.present.shape))

@@ -1,0 +1,109 @@
+"""Analytic policy gradient against the behaviour cloning that it starts from, at equal simulated steps."""
+
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt
+
+import chainlab
+from chainlab.optim.config import OptimizerConfig
+
+
+@chainlab.config
+class AnalyticPolicyGradientConfig:
+    """Two copies of a policy, one cloned from the expert, one improved through the world."""
+
+    observes: Literal["state", "sensors"] = "state"
+    """Privileged state through a perceptron, or camera and LiDAR through a fusing policy."""
+    hidden: Annotated[int, Gt(0)] = 64
+    """Features of the hidden layers."""
+    worlds: Annotated[int, Gt(0)] = 32
+    """Drives in a step; cloning sees `worlds` times `ticks` labelled states instead."""
+    ticks: Annotated[int, Gt(0)] = 30
+    """Length of a drive, in ticks of 0.2 s."""
+    truncation: Annotated[int, Gt(0)] | None = None
+    """Ticks after which the gradient through the state is cut; null never cuts."""
+    imitation: Annotated[float, Ge(0)] = 0.0
+    """Weight of cloning in the second policy's objective; 0 learns from the world alone."""
+    conditions: tuple[str, ...] = ("clear",)
+    """The conditions to judge in."""
+    routes: Annotated[int, Gt(0)] = 512
+    """Routes of each evaluation."""
+    vehicle: Literal["kinematic", "dynamic"] = "kinematic"
+    """Model of the vehicle."""
+    optimizer: OptimizerConfig = OptimizerConfig(name="adam", learning_rate=3e-3, clip_norm=1.0)
+    """Optimiser of either policy."""
+
+
+@chainlab.experiment
+def analytic_policy_gradient(config: AnalyticPolicyGradientConfig) -> "chainlab.Task":
+    """Train both policies side by side and drive with either."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from chainlab import data, driving, optim
+
+    optimizer, states = optim.build(config.optimizer), config.worlds * config.ticks
+    vehicle = driving.kinematic if config.vehicle == "kinematic" else driving.dynamic
+    if config.observes == "state":
+        net = driving.privileged_network(config.hidden)
+        init_policy, driver, cloning = net.init, driving.privileged_driver(net), driving.privileged_cloning(net)
+        draw = lambda key: driving.sample_scenes(key, states)  # noqa: E731
+    else:
+        policy = driving.policy("concatenation", hidden=config.hidden)
+        init_policy, driver = policy.init, driving.network_driver(policy)
+        cloning = driving.cloning(policy, subsets=False)
+        draw = lambda key: driving.draw(key, states, "following")  # noqa: E731
+    improve = driving.analytic_policy_gradient(
+        driver, ticks=config.ticks, truncation=config.truncation, vehicle=vehicle
+    )
+
+    def sample(key: Any) -> dict[str, Any]:
+        label_key, route_key, condition_key = jax.random.split(key, 3)
+        routes, keys = driving.routes(route_key, config.worlds)
+        if config.observes == "state":
+            clear = driving.condition("clear")
+            conditions = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (config.worlds,)), clear)
+        else:
+            conditions = jax.vmap(driving.training_condition)(jax.random.split(condition_key, config.worlds))
+        return {"labelled": draw(label_key), "drives": (routes, conditions, keys)}
+
+    def cloned(params: Any, batch: Any, key: Any) -> tuple[Any, dict[str, Any]]:
+        loss, _ = cloning(params, batch["labelled"], key)
+        return loss, {"cloning_loss": loss}
+
+    def improved(params: Any, batch: Any, key: Any) -> tuple[Any, dict[str, Any]]:
+        cost, metrics = improve(params, batch["drives"], key)
+        loss = cost + (config.imitation * cloning(params, batch["labelled"], key)[0] if config.imitation else 0.0)
+        return loss, {"cost": cost, "driven_lateral": metrics["lateral"]}
+
+    objectives = {"cloning": cloned, "policy_gradient": improved}
+
+    def init(key: Any) -> Any:
+        params = init_policy(key)
+        copies = {name: jax.tree.map(jnp.copy, params) for name in objectives}
+        return {"params": copies, "optimizer": {name: optimizer.init(p) for name, p in copies.items()}}
+
+    def step(state: Any, batch: Any, key: Any) -> tuple[Any, dict[str, Any]]:
+        after: dict[str, Any] = {"params": {}, "optimizer": {}}
+        found: dict[str, Any] = {}
+        for name, objective in objectives.items():
+            params = state["params"][name]
+            (_, metrics), gradients = jax.value_and_grad(objective, has_aux=True)(params, batch, key)
+            updates, after["optimizer"][name] = optimizer.update(gradients, state["optimizer"][name], params)
+            after["params"][name] = optax.apply_updates(params, updates)
+            found |= {**metrics, f"{name}_gradient_norm": optax.tree.norm(gradients)}
+        return after, found
+
+    def evaluate(state: Any, condition: Any) -> dict[str, Any]:
+        drivers = {name: (driver, params) for name, params in state["params"].items()}
+        found = driving.closed_loop(drivers, condition, jax.random.key(2), config.routes, 20.0)
+        ratio = found["policy_gradient_lateral"] / found["cloning_lateral"]
+        return {**found, "lateral_ratio": ratio}
+
+    def subjects(state: Any) -> "dict[str, chainlab.Subject]":
+        return {name: chainlab.Subject(objectives[name], params) for name, params in state["params"].items()}
+
+    splits = {name: driving.condition(name) for name in config.conditions}
+    batches = data.sampled(sample, splits=splits, origin=data.Origin("driving, following layout"))
+    return chainlab.Task(init, step, evaluate, batches, subjects=subjects)

@@ -1,0 +1,164 @@
+"""Closed loop, its scores, DAgger's fleet, the analytic policy gradient, the experiments and what they draw."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from chainlab import driving
+from chainlab.driving.figures import project
+from chainlab.driving.vehicle import Command
+from chainlab.errors import UsageError
+from chainlab.lab import loop
+from chainlab.lab.config import load
+
+CLEAR = driving.Condition(*(jnp.zeros(()) for _ in driving.Condition._fields))
+
+
+def blind(params, observation, scene):
+    del observation, scene
+    return Command(params, jnp.ones_like(params))
+
+
+def shortest(**changes):
+    """A drive of three ticks with the numbers given."""
+    end = driving.start(driving.sample_route(jax.random.key(0)))
+    numbers = dict.fromkeys(driving.Drive._fields[1:], jnp.zeros(3)) | {"alive": jnp.array([1.0, 1.0, 0.0])}
+    return driving.Drive(end._replace(progress=jnp.array(30.0)), **(numbers | changes))
+
+
+def test_scores_are_carlas():
+    sound = driving.score(shortest(offset=jnp.array([0.2, -0.4, 9.0])), jnp.array(60.0))
+    assert float(sound.driving_score) == pytest.approx(0.5)
+    assert float(sound.lateral) == pytest.approx(0.3)  # what comes after the end does not count
+    hit = shortest()
+    hit = hit._replace(end=hit.end._replace(collided=jnp.array(True)))
+    assert float(driving.score(hit, jnp.array(20.0)).driving_score) == pytest.approx(0.6)
+
+
+def test_the_interval_covers_its_mean(rng):
+    values = jnp.asarray(rng.normal(size=400), jnp.float32)
+    low, high = jax.jit(driving.interval)(values, jax.random.key(1))
+    mean, error = float(jnp.mean(values)), float(jnp.std(values)) / 20
+    assert low == pytest.approx(mean - 1.96 * error, abs=0.3 * error)
+    assert high == pytest.approx(mean + 1.96 * error, abs=0.3 * error)
+
+
+@pytest.mark.slow
+def test_the_expert_arrives_and_a_blind_driver_does_not():
+    judged = jax.jit(lambda driver_params: driving.judge(blind, driver_params, CLEAR, jax.random.key(0), count=8))
+    scores = judged(jnp.array(0.1))
+    assert np.all(np.asarray(scores.lost_lane) | np.asarray(scores.collision))
+    assert np.all(np.asarray(scores.completion) < 0.6)
+    again = judged(jnp.array(0.1))
+    jax.tree.map(np.testing.assert_array_equal, scores, again)
+    expert = jax.jit(lambda: driving.judge(driving.expert_driver, None, CLEAR, jax.random.key(0), count=64))()
+    assert np.mean(expert.driving_score) > 0.98
+    assert np.mean(expert.lateral) < 0.1
+
+
+@pytest.mark.slow
+def test_a_frozen_camera_shows_the_first_moment_and_a_skewed_lidar_an_earlier_one():
+    route = driving.sample_route(jax.random.key(3))
+    trip, seen = driving.start(route), []
+    go = jax.jit(driving.move)
+    for _ in range(3):
+        seen.append(trip)
+        trip = go(route, trip, Command(jnp.array(0.0), jnp.array(-2.0)))
+    look = jax.jit(driving.look)
+    key = jax.random.key(1)
+    frozen, _ = look(route, trip, driving.condition("camera_frozen"), key)
+    start, _ = look(route, seen[0], driving.condition("camera_frozen"), key)
+    np.testing.assert_array_equal(frozen.camera, start.camera)
+    late, _ = look(route, trip, driving.condition("skewed"), key)
+    then, _ = look(route, seen[-1], driving.condition("clear"), key)
+    np.testing.assert_allclose(late.lidar[1], then.lidar[1], atol=1e-3)
+    np.testing.assert_array_equal(late.camera, look(route, trip, driving.condition("clear"), key)[0].camera)
+
+
+@pytest.mark.slow
+def test_a_fleet_drives_on_and_ended_drives_start_anew():
+    drives = jax.jit(driving.fleet, static_argnums=1)(jax.random.key(0), 4)
+    labels = jnp.asarray([[0.0, 0.0]] * 4)
+    wild = jnp.asarray([[8.0, 0.0]] * 4)  # the learner steers as far as it can
+    advance = jax.jit(driving.advance_fleet)
+    taught, learnt = drives, drives
+    for i in range(15):
+        taught = advance(taught, wild, labels, jnp.array(1.0), jax.random.key(i))
+        learnt = advance(learnt, wild, labels, jnp.array(0.0), jax.random.key(i))
+    assert np.all(np.asarray(taught.trip.alive) == 1)
+    assert np.max(taught.trip.time) == pytest.approx(3.0, abs=1e-3)
+    assert np.all(np.asarray(learnt.trip.time) < 3.0)
+
+
+@pytest.mark.slow
+def test_policy_gradient_is_the_gradient_of_the_drive_and_truncation_cuts_it(x64):
+    net = driving.privileged_network(8)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), net.init(jax.random.key(0)))
+    routes, keys = driving.routes(jax.random.key(1), 2)
+    condition = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf.astype(jnp.float64), (2,)), CLEAR)
+    batch = (routes, condition, keys)
+    rng = np.random.default_rng(0)
+    direction = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), params)
+    found = {}
+    for cut in (None, 1):
+        objective = driving.analytic_policy_gradient(driving.privileged_driver(net), ticks=4, truncation=cut)
+        value = jax.jit(lambda p, o=objective: o(p, batch, jax.random.key(2))[0])
+        gradient = jax.jit(jax.grad(value))(params)
+        got = sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (gradient, direction)), strict=True))
+        ends = [value(jax.tree.map(lambda p, d, h=h: p + h * d, params, direction)) for h in (1e-6, -1e-6)]
+        found[cut] = float(got), float((ends[0] - ends[1]) / 2e-6)
+    assert found[None][0] == pytest.approx(found[None][1], rel=1e-6)
+    assert abs(found[1][0] - found[1][1]) > 1e-3 * abs(found[1][1])
+    with pytest.raises(UsageError, match="truncation must divide the 4 ticks"):
+        driving.analytic_policy_gradient(driving.privileged_driver(net), ticks=4, truncation=3)(
+            params, batch, jax.random.key(2)
+        )
+
+
+def test_projection_puts_points_where_the_camera_draws_them():
+    pixels, depth = project(np.array([[11.5, 0.0, 0.0], [11.5, 1.0, 1.4], [-5.0, 0.0, 0.0]]))
+    np.testing.assert_allclose(pixels, [[39.5, 10 + 7 - 0.5], [34.5, 9.5]])
+    np.testing.assert_allclose(depth, [10, 10])
+
+
+TINY = ["run.steps=2", "policy.dim=4", "policy.hidden=8", "batch_size=8", "states=16", "conditions=[clear]"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("standard_promotion")
+def test_the_experiment_trains_by_dagger_judges_and_draws(tmp_path):
+    task = load("driving/closed_loop", [*TINY, "policy.fusion=concatenation", "routes=4", "seconds=1"]).task()
+    built = loop.build(task, (0,), capacity=2)
+    replica, metrics = built.steps(built.start(), 0, 2, task.data.arrays)
+    assert np.all(np.isfinite(metrics["loss"]))
+    assert np.all(np.asarray(replica.state["fleet"].trip.time) > 0)
+    found = built.evaluate(replica, task.data.splits["clear"])
+    assert {
+        "fusion_ratio",
+        "camera_ratio",
+        "lidar_ratio",
+        "ego_ratio",
+        "expert_score_low",
+        "persistence_steering",
+    } <= set(found)
+    assert found["margin_steering"] == pytest.approx(float(found["fusion_steering"] - found["best_steering"]), abs=1e-5)
+    line = '{"split": "clear", "metrics": {%s}}'
+    values = ", ".join(f'"{name}": [{float(value)}, 1.0]' for name, value in found.items())
+    (tmp_path / "metrics.jsonl").write_text(line % values)
+    panels = task.panels(replica.state, tmp_path)
+    assert [panel.title for panel in panels] == ["Failures", "Sensors", "Driven path"]
+    assert panels[0].rows[0]["half_width"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("name", ["analytic_policy_gradient", "sensor_policy_gradient"])
+def test_policy_gradient_experiments_take_a_step(name):
+    task = load(f"driving/{name}", ["worlds=2", "ticks=2", "hidden=8", "routes=2", "conditions=[clear]"]).task()
+    built = loop.build(task, (0,), capacity=1)
+    replica, metrics = built.steps(built.start(), 0, 1, task.data.arrays)
+    assert metrics["policy_gradient_gradient_norm"][0] > 0
+    found = built.evaluate(replica, task.data.splits["clear"])
+    assert np.isfinite(found["lateral_ratio"])
+    assert sorted(task.subjects(replica.state)) == ["cloning", "policy_gradient"]
