@@ -71,6 +71,9 @@ def test_boxes_know_their_corners_and_points():
     np.testing.assert_allclose(corners[4:] - corners[:4], [[0, 0, 1.5]] * 4)
     inside = boxes.contains(np.array([[10.0, 1.9, 1.0], [11.9, 0.0, 1.0], [10.0, 0.0, 2.0]]))
     assert inside.tolist() == [[True, False, False]]
+    turned = driving.Boxes(boxes.centre, boxes.size, np.array([0.5]), ("car",))
+    along, across = np.array([np.cos(0.5), np.sin(0.5), 0]), np.array([np.cos(0.5), -np.sin(0.5), 0])
+    assert turned.contains(boxes.centre + 1.9 * np.stack([along, across])).tolist() == [[True, False]]
 
 
 def test_quaternions_and_what_is_no_rotation():
