@@ -1,6 +1,7 @@
 """One run in several processes on one machine: how they find each other, agree, and end together."""
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -11,9 +12,12 @@ import tempfile
 import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from chainlab.errors import ChainlabError
+from chainlab.errors import ChainlabError, UsageError
+
+if TYPE_CHECKING:
+    from chainlab.parallel.config import MeshConfig
 
 _PLACE = "CHAINLAB_PROCESS"
 """`index/count@host:port`: set for the processes of one run."""
@@ -62,16 +66,53 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def agree(value: int) -> int:
-    """The first process's value, on every process."""
+def check(mesh: "MeshConfig | None") -> None:
+    """Refuse several processes without a mesh that uses the devices of all of them.
+
+    Args:
+        mesh: The mesh of the run.
+
+    Raises:
+        UsageError: There are several processes, and the mesh has another number of devices.
+    """
     import jax
 
-    if jax.process_count() == 1:
+    number, devices = jax.process_count(), jax.device_count()
+    if number > 1 and (mesh is None or mesh.devices != devices):
+        got = "no mesh" if mesh is None else f"a mesh of {mesh.devices}"
+        raise UsageError(
+            f"{number} processes with {devices} devices in all need a mesh of {devices}, got {got}: set it in the "
+            f"config or as an override, such as 'mesh={{data: {devices}}}'"
+        )
+
+
+def agree(value: int, mesh: Any) -> int:
+    """The first process's value, on every process.
+
+    Args:
+        value: A number below 2**31.
+        mesh: The mesh in use, whose first device is the first process's; None outside one.
+
+    Returns:
+        The value.
+    """
+    import jax
+
+    if jax.process_count() == 1 or mesh is None:
         return value
     import numpy as np
-    from jax.experimental import multihost_utils
 
-    return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+    place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(mesh.axis_names))
+    values = jax.make_array_from_callback((mesh.size,), place, lambda _: np.full(1, value, np.int32))
+    return int(_first(mesh)(values))
+
+
+@functools.cache
+def _first(mesh: Any) -> Any:
+    import jax
+
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    return jax.jit(lambda values: values[0], out_shardings=whole)
 
 
 def agree_on(text: str) -> str:

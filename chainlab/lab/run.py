@@ -25,6 +25,7 @@ from chainlab.lab.sharded import gather, lay_out, shard
 from chainlab.lab.signals import graceful
 from chainlab.lab.surroundings import keep, load_run
 from chainlab.lab.task import Task
+from chainlab.parallel.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,7 @@ def start(
         ChainlabError: The run failed; its folder keeps what it did until then.
     """
     task = document.task()
-    if document.envelope.mesh is not None:
-        lay_out(task, document.envelope.mesh)  # a mesh that does not fit leaves no folder behind
+    _layout(document, task)  # a mesh that does not fit leaves no folder behind
     if processes.is_first():
         folder = create_folder(root, document.experiment.name, document.hash)
         (folder / "config.yaml").write_text(document.to_yaml())
@@ -156,7 +156,7 @@ def _drive(
             compiled = stack.enter_context(compilation.watch())
             interruption = stack.enter_context(graceful())
             trackers = [stack.enter_context(sinks.open(name, record.folder)) for name in document.envelope.tracking]
-            layout = None if document.envelope.mesh is None else lay_out(task, document.envelope.mesh)
+            layout = _layout(document, task)
             on_mesh = stack.enter_context(ExitStack())
             if layout:
                 on_mesh.enter_context(layout.use())
@@ -189,7 +189,7 @@ def _drive(
             if layout:
                 state = gather(state, layout)
             on_mesh.close()
-            if outcome.status == "done":
+            if outcome.status == "done" and processes.is_first():
                 _conclude(document, task, record, state)
             record.update(
                 ended=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -198,9 +198,16 @@ def _drive(
     except BaseException as error:
         record.update(status="failed", error="".join(traceback.format_exception_only(error)).strip())
         raise
-    report.write(record.folder)
+    if processes.is_first():
+        report.write(record.folder)
     exit_code = interruption.exit_code if outcome.status == "interrupted" else 0
     return Run(record.shared or record.folder, record.summary, exit_code)
+
+
+def _layout(document: Document, task: Task) -> Layout | None:
+    mesh = document.envelope.mesh
+    processes.check(mesh)
+    return None if mesh is None else lay_out(task, mesh)
 
 
 def first(outcome: Outcome, seeds: int) -> Any:

@@ -289,6 +289,10 @@ class Runner:
 
     # --- the loop
 
+    def _agree(self, value: int) -> int:
+        """The first process's value: all processes must run the same steps."""
+        return processes.agree(value, None if self.layout is None else self.layout.mesh)
+
     def _next_stop(self, until: int) -> int:
         """The next step at which the host has something to do."""
         step = self.position.step
@@ -299,7 +303,7 @@ class Runner:
         """How many steps to run next: up to the next stop, for about half a second."""
         count = min(self.loop.capacity, self._next_stop(until) - self.position.step)
         budget = 1 if self.rate is None else max(1, int(self.rate * _DISPATCH_SECONDS))
-        return processes.agree(min(count, budget))
+        return self._agree(min(count, budget))
 
     def run(self, *, until: int | None = None, interruption: Interruption | None = None) -> Outcome:
         """Run to the last step, to step `until`, or to an interruption; always end with a checkpoint.
@@ -338,7 +342,7 @@ class Runner:
                 fingerprints.journal(self.record).append([fingerprints.take(position.step, self.current.state)])
             if self.layers is not None and position.step % self.layers.every == 0:
                 self.layers.observe(position.step, self.current)
-            if processes.agree(int(bool(interruption))):
+            if self._agree(int(bool(interruption))):
                 status = "interrupted"
                 break
             every = settings.checkpoint_every

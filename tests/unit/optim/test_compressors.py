@@ -31,7 +31,10 @@ def vectors(rng):
     return jnp.asarray(np.stack(rows), jnp.float32)
 
 
-@pytest.mark.parametrize("name", CODES)
+_FAST = ("top_k", "random_k, unbiased", "scaled_sign", "qsgd, 4 bits", "int8")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in _FAST else pytest.mark.slow) for n in CODES])
 def test_a_code_keeps_its_stated_distortion_bias_and_bytes(name, rng, key):
     code, nbytes = CODES[name]
     x, draws = vectors(rng), 400

@@ -49,6 +49,7 @@ def test_power_sgd_with_feedback_is_the_numpy_algorithm(rng):
     assert exchange.sent_bytes(like(steps[0])) == 4 * (2 * (12 + 9) + 7)
 
 
+@pytest.mark.slow
 def test_power_iteration_finds_a_matrix_of_its_rank(rng):
     matrix = jnp.asarray(rng.normal(size=(12, 2)) @ rng.normal(size=(2, 9)), jnp.float32)
     transform = compression.combine(compression.power_sgd(rank=2), 2)
@@ -86,6 +87,7 @@ def test_momentum_correction_is_deep_gradient_compression(rng):
         u, v = u * (1 - mask), v * (1 - mask)
 
 
+@pytest.mark.slow
 def test_a_code_that_sends_everything_gives_the_mean(rng):
     steps = gradients(rng, 3)
     transform = compression.combine(compression.momentum_correction(compression.gather(compression.top_k(1.0)), 0.0), 4)
@@ -95,10 +97,10 @@ def test_a_code_that_sends_everything_gives_the_mean(rng):
         np.testing.assert_allclose(mean["weight"], jnp.mean(step["weight"], axis=0), rtol=1e-5, atol=1e-6)
 
 
-_MORE = [pytest.param(name, marks=pytest.mark.slow) for name in ("bfloat16", "int8", "one_bit", "qsgd")]
+_MORE = [pytest.param(name, marks=pytest.mark.slow) for name in ("bfloat16", "int8", "one_bit", "qsgd", "power_sgd")]
 
 
-@pytest.mark.parametrize("name", ["top_k", "power_sgd", *_MORE])
+@pytest.mark.parametrize("name", ["top_k", *_MORE])
 def test_over_a_mesh_as_over_vmapped_workers_with_the_bytes_it_counts(name, rng):
     (stacked,) = gradients(rng, 1)
     exchange = build_exchange(ExchangeConfig(name=name, fraction=0.1))
@@ -155,6 +157,7 @@ def test_per_worker_gradients_average_to_the_whole(rng, key):
     np.testing.assert_allclose(metrics["first"], jnp.mean(batch["x"][::2, 0]), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_composes_with_optax(rng):
     target = jnp.asarray(rng.normal(size=12), jnp.float32)
     exchange = compression.error_feedback(compression.gather(compression.top_k(0.25)))

@@ -8,7 +8,7 @@ import pytest
 
 from chainlab.errors import UsageError
 from chainlab.optim import rigl
-from chainlab.optim.rigl import redistribute
+from chainlab.optim.sparse_training import redistribute
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 

@@ -48,7 +48,7 @@ def plain(weights, head, x, index, targets):
 
 
 @pytest.mark.parametrize(("stages", "parts"), [(2, 3), pytest.param(4, 6, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
+@pytest.mark.parametrize("schedule", ["1f1b", pytest.param("gpipe", marks=pytest.mark.slow)])
 def test_a_pipeline_is_the_chain_and_so_are_its_derivatives(chain, stages, parts, schedule):
     (weights, index), head, x, targets = chain
 
