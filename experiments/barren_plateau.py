@@ -60,8 +60,16 @@ def barren_plateau(config: BarrenPlateauConfig) -> chainlab.Task:
         variances = {f"variance{n}": jnp.var(row) for n, row in zip(config.qubits, state["draws"], strict=True)}
         return {"slope": slope.value, "slope_low": slope.low, "slope_high": slope.high, **variances}
 
-    batches = data.sampled(lambda key: key, splits={"test": {}}, origin=data.Origin("random circuits"))
-    return chainlab.Task(init, step, evaluate, batches, panels=lambda state, _: [_panel(config, state)])
+    def subjects(state: Any) -> dict[str, chainlab.Subject]:
+        """One circuit of the smallest size."""
+        del state
+        value, shape = quantum.plateau_cost(config.qubits[0], config.cost), (2, config.qubits[0])
+        axes = jax.random.randint(jax.random.key(1), shape, 0, 3)
+        angles = jax.random.uniform(jax.random.key(2), shape, maxval=2 * jnp.pi)
+        return {"objective": chainlab.Subject(lambda own, batch, key: (value(own, axes), {}), angles)}
+
+    batches = data.sampled(lambda key: {}, splits={"test": {}}, origin=data.Origin("random circuits"))
+    return chainlab.Task(init, step, evaluate, batches, subjects, lambda state, _: [_panel(config, state)])
 
 
 def _panel(config: BarrenPlateauConfig, state: Any) -> chainlab.Panel:

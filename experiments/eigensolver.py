@@ -55,7 +55,7 @@ def eigensolver(config: EigensolverConfig) -> chainlab.Task:
         nn.Model(lambda key: jnp.zeros(count), lambda params, x, key=None: exact(params)),
         objective,
         optimizers[config.optimizer](),
-        data.sampled(lambda key: key, splits={"test": {}}, origin=data.Origin("hydrogen, STO-3G")),
+        data.sampled(lambda key: {}, splits={"test": {}}, origin=data.Origin("hydrogen, STO-3G")),
         evaluate=evaluate,
         panels=lambda state, _: [chainlab.Panel("Circuit", quantum.draw_circuit(circuit, state.params))],
     )

@@ -24,7 +24,7 @@ def keep_classes(dataset: Dataset, labels: Sequence[int]) -> Dataset:
 
     Example:
         >>> from chainlab.data import DatasetConfig
-        >>> digits = keep_classes(DatasetConfig("digits").load(), [5, 3])
+        >>> digits = keep_classes(DatasetConfig(name="digits").load(), [5, 3])
         >>> digits.classes, sorted(set(digits.train["y"].tolist()))
         (('5', '3'), [0, 1])
     """
@@ -58,7 +58,7 @@ def principal_components(dataset: Dataset, count: int) -> Dataset:
 
     Example:
         >>> from chainlab.data import DatasetConfig
-        >>> principal_components(DatasetConfig("digits").load(), 4).features
+        >>> principal_components(DatasetConfig(name="digits").load(), 4).features
         (4,)
     """
     from sklearn.decomposition import PCA

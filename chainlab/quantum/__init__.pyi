@@ -17,6 +17,7 @@ from .models import reuploading_circuit as reuploading_circuit
 from .natural import metric_tensor as metric_tensor
 from .natural import natural_gradient as natural_gradient
 from .plateau import Slope as Slope
+from .plateau import plateau_cost as plateau_cost
 from .plateau import plateau_gradient as plateau_gradient
 from .plateau import slope_interval as slope_interval
 from .problems import Molecule as Molecule

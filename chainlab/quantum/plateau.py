@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from chainlab.errors import UsageError
 from chainlab.quantum.simulator import complex_dtype
@@ -49,6 +49,34 @@ def _layers(axes: Array, angles: Array, qubits: int) -> Array:
     return jax.lax.scan(layer, jnp.asarray(state, dtype), (axes, angles))[0]
 
 
+def plateau_cost(qubits: int, cost: str) -> Callable[..., Float[Array, ""]]:
+    r"""The expectation of a random circuit, $\langle O \rangle$ after the layers of `plateau_gradient`.
+
+    Args:
+        qubits: Number of qubits, at least 2.
+        cost: `global` for Z on every qubit, `local` for $Z_0 Z_1$.
+
+    Returns:
+        `value(angles, axes)`, both of shape (layers, qubits); an axis is 0, 1 or 2 for X, Y or Z.
+
+    Raises:
+        UsageError: The cost is unknown or there are fewer than two qubits.
+    """
+    if qubits < 2:
+        raise UsageError(f"a barren plateau needs at least 2 qubits, got {qubits}")
+    observed = {"global": qubits, "local": 2}
+    if cost not in observed:
+        raise UsageError(f"cost must be one of {', '.join(observed)}, got {cost!r}")
+    read = np.arange(2**qubits) >> (qubits - observed[cost])  # the bits of the wires that are read
+    table = 1.0 - 2.0 * (np.bitwise_count(read) & 1)
+
+    def value(angles: Float[Array, "layers qubits"], axes: Int[Array, "layers qubits"]) -> Float[Array, ""]:
+        state = _layers(axes, angles, qubits)
+        return jnp.asarray(table, angles.dtype) @ (jnp.square(state.real) + jnp.square(state.imag))
+
+    return value
+
+
 def plateau_gradient(qubits: int, depth: int, cost: str) -> Callable[[PRNGKey], Float[Array, ""]]:
     r"""One draw of a random circuit's derivative by its first angle, by parameter shift.
 
@@ -59,36 +87,26 @@ def plateau_gradient(qubits: int, depth: int, cost: str) -> Callable[[PRNGKey], 
     Args:
         qubits: Number of qubits, at least 2.
         depth: Number of layers.
-        cost: `global` for Z on every qubit, `local` for $Z_0 Z_1$.
+        cost: See `plateau_cost`.
 
     Returns:
         `gradient(key)`.
-
-    Raises:
-        UsageError: The cost is unknown or there are fewer than two qubits.
 
     References:
         McClean et al., Barren plateaus in quantum neural network training landscapes, arXiv:1803.11173, figure 3;
         Cerezo et al., Cost function dependent barren plateaus in shallow circuits, arXiv:2001.00550, theorems 1 and 2.
     """
-    if qubits < 2:
-        raise UsageError(f"a barren plateau needs at least 2 qubits, got {qubits}")
-    observed = {"global": qubits, "local": 2}
-    if cost not in observed:
-        raise UsageError(f"cost must be one of {', '.join(observed)}, got {cost!r}")
-    read = np.arange(2**qubits) >> (qubits - observed[cost])  # the bits of the wires that are read
-    table = 1.0 - 2.0 * (np.bitwise_count(read) & 1)
+    value = plateau_cost(qubits, cost)
 
     def gradient(key: PRNGKey) -> Array:
         axis_key, angle_key = jax.random.split(key)
         axes = jax.random.randint(axis_key, (depth, qubits), 0, 3)
         angles = jax.random.uniform(angle_key, (depth, qubits), maxval=2 * np.pi)
 
-        def value(angle: Array) -> Array:
-            state = _layers(axes, angles.at[0, 0].set(angle), qubits)
-            return jnp.asarray(table, angles.dtype) @ (jnp.square(state.real) + jnp.square(state.imag))
+        def at(angle: Array) -> Array:
+            return value(angles.at[0, 0].set(angle), axes)
 
-        up, down = jax.vmap(value)(angles[0, 0] + jnp.array([0.5, -0.5], angles.dtype) * jnp.pi)
+        up, down = jax.vmap(at)(angles[0, 0] + jnp.array([0.5, -0.5], angles.dtype) * jnp.pi)
         return (up - down) / 2
 
     return gradient

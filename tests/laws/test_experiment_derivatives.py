@@ -41,6 +41,8 @@ SMALL = {
     "spiking timing": ("spiking/timing", "model.hidden=[8]", "batch_size=4"),
     "gan": ("gan/ring8", "batch_size=16", "networks.generator=[8]", "networks.critic=[8]", "networks.frequencies=4"),
     "quantum": ("quantum/digits", "batch_size=4"),
+    "eigensolver": ("quantum/hydrogen",),
+    "barren plateau": ("quantum/barren_plateau",),
     "federated": ("federated/digits", "hidden=[8]"),
     "ego motion": ("ego_motion/comma2k19", "seconds=4"),
     "deep": ("deep/smoke", "chain.depth=5", "chain.width=8"),

@@ -9,7 +9,7 @@ from chainlab.errors import UsageError
 
 @pytest.fixture(scope="module")
 def wine():
-    return DatasetConfig("wine").load()
+    return DatasetConfig(name="wine").load()
 
 
 def test_classes_are_relabelled_in_order(wine):

@@ -108,10 +108,10 @@ def test_qnodes_keep_their_transforms_wires_and_structure(qml):
 
     w = jnp.array([0.3, 0.8])
     f, backprop = quantum.expectation(one), quantum.expectation(one, gradient="backprop")
-    assert f(w, shift=0.2) == pytest.approx(float(one(w, shift=0.2)), abs=1e-14)
+    assert f(w, shift=0.2) == pytest.approx(float(one(np.asarray(w), shift=0.2)), abs=1e-14)
     np.testing.assert_allclose(jax.grad(f)(w), jax.grad(backprop)(w), atol=1e-14)
     assert quantum.executions(jax.grad(f), w) == 2 + 4  # the two rotations are one
-    got, want = quantum.expectation(two)(w), two(w)
+    got, want = quantum.expectation(two)(w), two(np.asarray(w))
     for name in want:
         np.testing.assert_allclose(got[name], want[name], atol=1e-14)
 
@@ -127,7 +127,7 @@ def test_a_transform_that_splits_the_circuit(qml):
 
     w = jnp.array([0.3, 0.8])
     f = flat(quantum.expectation(circuit))
-    np.testing.assert_allclose(f(w), np.array(circuit(w)), atol=1e-14)
+    np.testing.assert_allclose(f(w), np.array(circuit(np.asarray(w))), atol=1e-14)
     backprop = flat(quantum.expectation(circuit, gradient="backprop"))
     np.testing.assert_allclose(jax.jacrev(f)(w), jax.jacrev(backprop)(w), atol=1e-14)
     assert quantum.executions(jax.jacrev(f), w) == 2 * (2 + 4)
