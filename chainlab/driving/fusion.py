@@ -89,9 +89,9 @@ def _read_each(parts: Mapping[str, Model], params: Params, inputs: Inputs) -> li
 
 
 def _odds(parts: Mapping[str, Model], params: Params, sensors: Sequence[str], features: Sequence[Array]) -> Array:
-    """Log odds that each sensor is sound; what it learns leaves the features as they are."""
+    """Log odds that each sensor is sound."""
     each = [
-        parts[f"health_{name}"].apply(params[f"health_{name}"], jax.lax.stop_gradient(feature))
+        parts[f"health_{name}"].apply(params[f"health_{name}"], feature)
         for name, feature in zip(sensors, features, strict=True)
     ]
     return jnp.concatenate(each, axis=-1)
@@ -123,7 +123,7 @@ def joint(sizes: Sizes, kind: Reader) -> Model:
         tokens = jnp.concatenate(list(inputs.tokens.values()), axis=1)
         features = []
         for i, (name, own) in enumerate(inputs.tokens.items()):
-            middle = jax.lax.stop_gradient(jnp.mean(own, axis=1, keepdims=True))
+            middle = jnp.mean(own, axis=1, keepdims=True)
             model, weights = parts[f"summary_{name}"], params[f"summary_{name}"]
             features.append(model.apply(weights, middle, _spread(inputs.present, i, 1), inputs.ego[:, :0]))
         odds = jnp.concatenate(
@@ -238,10 +238,8 @@ def lift_splat(sizes: Sizes) -> Model:
             "lidar": parts["pillars"].apply(params["pillars"], inputs.ranges),
         }
         middles = [
-            jax.nn.gelu(
-                parts[f"summary_{n}"].apply(params[f"summary_{n}"], jax.lax.stop_gradient(jnp.mean(g, axis=(1, 2))))
-            )
-            for n, g in grids.items()
+            jax.nn.gelu(parts[f"summary_{name}"].apply(params[f"summary_{name}"], jnp.mean(g, axis=(1, 2))))
+            for name, g in grids.items()
         ]
         odds = _odds(parts, params, list(grids), middles)
         sound = inputs.present * jax.nn.sigmoid(odds + 2.0)
@@ -284,7 +282,8 @@ def stacked(sizes: Sizes) -> Model:
     def apply(params: Params, inputs: Inputs, *, key: PRNGKey | None = None) -> Fused:
         del key
         features = _read_each(parts, params, inputs)
-        odds = _odds(parts, params, names, features)
+        # neither the healths nor the stack change what the parts learn
+        odds = _odds(parts, params, names, jax.lax.stop_gradient(features))
         answers = {n: parts[f"head_{n}"].apply(params[f"head_{n}"], f) for n, f in zip(names, features, strict=True)}
         fixed = jax.lax.stop_gradient((features, list(answers.values()), odds))
         evidence = [*fixed[0], *(leaf for answer in fixed[1] for leaf in answer), jnp.tanh(fixed[2]), inputs.ego]
