@@ -1,4 +1,4 @@
-"""Fusion: several sensors' tokens, some missing and some poisoned, as one DiagonalGaussian over the command."""
+"""Fusion: several sensors' tokens, some missing and some poisoned, as one Gaussian over the command."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
