@@ -1,4 +1,4 @@
-"""Fusion: several sensors' tokens, some missing and some poisoned, as one DiagonalGaussian over the command."""
+"""Fusion: several sensors' tokens, some missing and some poisoned, as one Gaussian over the command."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
@@ -18,6 +18,7 @@ from chainlab.typing import Params, PRNGKey
 Fusion = Literal["concatenation", "gated", "attention", "lift_splat", "experts", "late", "stacked"]
 TARGETS = 2  # steering and acceleration
 EGO = 3
+_SHARPNESS = 8.0  # of the stack's choice: 1 would weigh as a product of experts does
 
 
 class Inputs(NamedTuple):
@@ -89,9 +90,9 @@ def _read_each(parts: Mapping[str, Model], params: Params, inputs: Inputs) -> li
 
 
 def _odds(parts: Mapping[str, Model], params: Params, sensors: Sequence[str], features: Sequence[Array]) -> Array:
-    """Log odds that each sensor is sound; what it learns leaves the features as they are."""
+    """Log odds that each sensor is sound."""
     each = [
-        parts[f"health_{name}"].apply(params[f"health_{name}"], jax.lax.stop_gradient(feature))
+        parts[f"health_{name}"].apply(params[f"health_{name}"], feature)
         for name, feature in zip(sensors, features, strict=True)
     ]
     return jnp.concatenate(each, axis=-1)
@@ -123,7 +124,7 @@ def joint(sizes: Sizes, kind: Reader) -> Model:
         tokens = jnp.concatenate(list(inputs.tokens.values()), axis=1)
         features = []
         for i, (name, own) in enumerate(inputs.tokens.items()):
-            middle = jax.lax.stop_gradient(jnp.mean(own, axis=1, keepdims=True))
+            middle = jnp.mean(own, axis=1, keepdims=True)
             model, weights = parts[f"summary_{name}"], params[f"summary_{name}"]
             features.append(model.apply(weights, middle, _spread(inputs.present, i, 1), inputs.ego[:, :0]))
         odds = jnp.concatenate(
@@ -238,10 +239,8 @@ def lift_splat(sizes: Sizes) -> Model:
             "lidar": parts["pillars"].apply(params["pillars"], inputs.ranges),
         }
         middles = [
-            jax.nn.gelu(
-                parts[f"summary_{n}"].apply(params[f"summary_{n}"], jax.lax.stop_gradient(jnp.mean(g, axis=(1, 2))))
-            )
-            for n, g in grids.items()
+            jax.nn.gelu(parts[f"summary_{name}"].apply(params[f"summary_{name}"], jnp.mean(g, axis=(1, 2))))
+            for name, g in grids.items()
         ]
         odds = _odds(parts, params, list(grids), middles)
         sound = inputs.present * jax.nn.sigmoid(odds + 2.0)
@@ -259,8 +258,8 @@ def stacked(sizes: Sizes) -> Model:
     A dense and an attending reader of each sensor answer alone and learn alone: what the stack learns does not reach
     them, so that each is as good as a network that has nothing but that sensor. The stack sees their features, answers
     and certainties and the healths, gives an answer of its own, and weighs all answers target by target,
-    $\mu = \sum_k \mathrm{softmax}(g - \log \sigma^2)_k \mu_k$: a product of experts, corrected by $g$ (within ±4, so
-    that no answer is ever out of reach), that can always fall back on whichever single sensor is best.
+    $\mu = \sum_k \mathrm{softmax}(g - 8 \log \sigma^2)_k \mu_k$: all but a choice of the answer that claims the
+    least variance, corrected by $g$ (within ±4), so that it falls back on whichever single sensor is best.
 
     Args:
         sizes: Sizes; each reader has its own tokens under `<sensor>_dense` and `<sensor>_attention`.
@@ -284,14 +283,15 @@ def stacked(sizes: Sizes) -> Model:
     def apply(params: Params, inputs: Inputs, *, key: PRNGKey | None = None) -> Fused:
         del key
         features = _read_each(parts, params, inputs)
-        odds = _odds(parts, params, names, features)
+        # neither the healths nor the stack change what the parts learn
+        odds = _odds(parts, params, names, jax.lax.stop_gradient(features))
         answers = {n: parts[f"head_{n}"].apply(params[f"head_{n}"], f) for n, f in zip(names, features, strict=True)}
         fixed = jax.lax.stop_gradient((features, list(answers.values()), odds))
         evidence = [*fixed[0], *(leaf for answer in fixed[1] for leaf in answer), jnp.tanh(fixed[2]), inputs.ego]
         out = parts["stack"].apply(params["stack"], jnp.concatenate(evidence, axis=-1))
         out = out.reshape(len(out), len(names) + 3, TARGETS)
         scores, own, log_variance = 4 * jnp.tanh(out[:, :-2] / 4), out[:, -2], 6 * jnp.tanh(out[:, -1] / 6)
-        sure = [-answer.log_variance for answer in fixed[1]]  # each answer's own claim, corrected by the stack
+        sure = [-_SHARPNESS * answer.log_variance for answer in fixed[1]]  # each answer's own claim, to be corrected
         scores = scores + jnp.stack([*sure, jnp.zeros_like(own)], axis=1)
         absent = jnp.concatenate([1 - inputs.present, jnp.zeros_like(inputs.present[:, :1])], axis=-1)
         weight = jax.nn.softmax(scores - 1e9 * absent[..., None], axis=1)

@@ -52,7 +52,7 @@ def product(parts: list[DiagonalGaussian], trust: Float[Array, "batch parts"]) -
 
 
 def head(hidden: int, targets: int) -> Model:
-    """A DiagonalGaussian from features; log variances stay within ±6.
+    """A Gaussian from features; log variances stay within ±6.
 
     Args:
         hidden: Features.

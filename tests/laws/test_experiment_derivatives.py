@@ -47,6 +47,15 @@ SMALL = {
     "ego motion": ("ego_motion/comma2k19", "seconds=4"),
     "deep": ("deep/smoke", "chain.depth=5", "chain.width=8"),
     "deep transformer": ("deep/transformer_1000", "chain.depth=3", "batch_size=2"),
+    "driving": (
+        "driving/smoke",
+        "policy.fusion=concatenation",
+        "policy.dim=4",
+        "policy.hidden=4",
+        "batch_size=2",
+        "subsets=false",
+    ),
+    "analytic_policy_gradient": ("driving/analytic_policy_gradient", "worlds=1", "ticks=1", "hidden=4"),
     "phase_diagram": ("deep/phase_diagram", "depths=[3,4]", "sigma_w=[1.0,1.5]"),
 }
 TABLE = pytest.mark.parametrize("name", SMALL)

@@ -77,7 +77,7 @@ class Policy(torch.nn.Module):
         tokens = {"camera": self.camera(frames), "lidar": self.lidar(patches(image, RINGS, 4))}
         motion = torch.stack([(ego[:, 0] - 8) / 4, ego[:, 1] / 2, ego[:, 2] / 0.15], 1)
         ones = torch.ones_like(ego[:, :1])
-        middle = {n: t.mean(1, keepdim=True).detach() for n, t in tokens.items()}
+        middle = {n: t.mean(1, keepdim=True) for n, t in tokens.items()}
         odds = torch.cat([self.health[n](self.summary[n](m, ones, ego[:, :0])) for n, m in middle.items()], 1)
         sound = torch.sigmoid(odds + 2)
         present = torch.cat([sound[:, i : i + 1].expand(-1, n) for i, n in enumerate(self.counts.values())], 1)
