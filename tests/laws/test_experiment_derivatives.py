@@ -56,6 +56,7 @@ SMALL = {
         "subsets=false",
     ),
     "analytic_policy_gradient": ("driving/analytic_policy_gradient", "worlds=1", "ticks=1", "hidden=4"),
+    "parallel": ("parallel/smoke", "hidden=[8]", "batch_size=16"),
     "phase_diagram": ("deep/phase_diagram", "depths=[3,4]", "sigma_w=[1.0,1.5]"),
 }
 TABLE = pytest.mark.parametrize("name", SMALL)
