@@ -36,6 +36,7 @@ def eigensolver(config: EigensolverConfig) -> chainlab.Task:
     gradient = "spsa" if config.optimizer == "spsa" else "parameter-shift"
     energy = quantum.expectation(circuit, gradient, shots=config.shots)
     exact = quantum.expectation(circuit)
+    random = gradient == "spsa" or config.shots is not None
     optimizers: dict[str, Any] = {
         "gradient": lambda: optax.sgd(config.learning_rate),
         "natural": lambda: quantum.natural_gradient(circuit, config.learning_rate),
@@ -44,7 +45,7 @@ def eigensolver(config: EigensolverConfig) -> chainlab.Task:
 
     def objective(params: Any, batch: Any, key: Any) -> tuple[Any, dict[str, Any]]:
         del batch
-        return energy(params, key=key), {}
+        return energy(params, key=key if random else None), {}
 
     def evaluate(params: Any, split: Any) -> dict[str, Any]:
         del split

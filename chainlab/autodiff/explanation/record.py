@@ -96,7 +96,8 @@ def literals(operands: list[Operand]) -> dict[int, str]:
 
 
 def _is_number(value: Any) -> bool:
-    return getattr(np.asarray(value) if np.isscalar(value) else value, "dtype", np.dtype(object)).kind in "fiub"
+    dtype = getattr(np.asarray(value) if np.isscalar(value) else value, "dtype", None)
+    return getattr(dtype, "kind", "O") in "fiub"  # a key's type has no kind
 
 
 def add_outputs(
