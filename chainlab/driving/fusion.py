@@ -18,7 +18,6 @@ from chainlab.typing import Params, PRNGKey
 Fusion = Literal["concatenation", "gated", "attention", "lift_splat", "experts", "late", "stacked"]
 TARGETS = 2  # steering and acceleration
 EGO = 3
-_SHARPNESS = 8.0  # of the stack's choice: 1 would weigh as a product of experts does
 
 
 class Inputs(NamedTuple):
@@ -258,8 +257,8 @@ def stacked(sizes: Sizes) -> Model:
     A dense and an attending reader of each sensor answer alone and learn alone: what the stack learns does not reach
     them, so that each is as good as a network that has nothing but that sensor. The stack sees their features, answers
     and certainties and the healths, gives an answer of its own, and weighs all answers target by target,
-    $\mu = \sum_k \mathrm{softmax}(g - 8 \log \sigma^2)_k \mu_k$: all but a choice of the answer that claims the
-    least variance, corrected by $g$ (within ±4), so that it falls back on whichever single sensor is best.
+    $\mu = \sum_k \mathrm{softmax}(g - \log \sigma^2)_k \mu_k$: a product of experts, corrected by $g$ (within ±4, so
+    that no answer is ever out of reach), that can always fall back on whichever single sensor is best.
 
     Args:
         sizes: Sizes; each reader has its own tokens under `<sensor>_dense` and `<sensor>_attention`.
@@ -291,7 +290,7 @@ def stacked(sizes: Sizes) -> Model:
         out = parts["stack"].apply(params["stack"], jnp.concatenate(evidence, axis=-1))
         out = out.reshape(len(out), len(names) + 3, TARGETS)
         scores, own, log_variance = 4 * jnp.tanh(out[:, :-2] / 4), out[:, -2], 6 * jnp.tanh(out[:, -1] / 6)
-        sure = [-_SHARPNESS * answer.log_variance for answer in fixed[1]]  # each answer's own claim, to be corrected
+        sure = [-answer.log_variance for answer in fixed[1]]  # each answer's own claim, corrected by the stack
         scores = scores + jnp.stack([*sure, jnp.zeros_like(own)], axis=1)
         absent = jnp.concatenate([1 - inputs.present, jnp.zeros_like(inputs.present[:, :1])], axis=-1)
         weight = jax.nn.softmax(scores - 1e9 * absent[..., None], axis=1)
