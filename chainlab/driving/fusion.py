@@ -300,7 +300,7 @@ def stacked(sizes: Sizes) -> Model:
     return Model(_init(parts), apply)
 
 
-def fusion(kind: Fusion, sizes: Sizes) -> Model:
+def fusion(kind: str, sizes: Sizes) -> Model:
     """A fusion by name.
 
     Args:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from chainlab import nn
 from chainlab.driving.encoders import CameraEncoder, LidarEncoder, camera_encoder, ego_features, lidar_encoder
-from chainlab.driving.fusion import EGO, TARGETS, Fused, Fusion, Inputs, Sizes, fusion
+from chainlab.driving.fusion import EGO, TARGETS, Fused, Inputs, Sizes, fusion
 from chainlab.driving.readers import DiagonalGaussian, head
 from chainlab.driving.scene import Observation
 from chainlab.driving.vehicle import Command
@@ -69,7 +69,7 @@ def ego_only(hidden: int) -> Policy:
 
 
 def policy(
-    kind: Fusion = "concatenation",
+    kind: str = "concatenation",
     sensors: Sequence[Sensor] = SENSORS,
     *,
     camera: CameraEncoder = "patch",

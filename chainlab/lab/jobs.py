@@ -125,7 +125,7 @@ def draw(values: SweptValues, rng: np.random.Generator) -> Any:
 
     Example:
         >>> draw(SweptValues(log_uniform=(1e-4, 1e-1)), np.random.default_rng(0))
-        0.008151
+        0.008145
     """
     if values.choices is not None:
         return values.choices[int(rng.integers(len(values.choices)))]

@@ -58,7 +58,7 @@ CASES = [
     ("expect: [{at_least: 1}]", "2:10: expect.0.metric: missing key, wanted text"),
     ("sweep: {optimizer.learning_rat: [1]}", "2:9: sweep.optimizer.learning_rat: 'learning_rat' names no key of this config, did you mean 'learning_rate'?"),
     ("sweep: {optimiser.learning_rate: [1]}", "2:9: sweep.optimiser.learning_rate: names no key of this config, did you mean 'optimizer'?"),
-    ("sweep: {optimizer.learning_rate: 1}", "2:34: sweep.optimizer.learning_rate: wrong type, got 1, wanted a list"),
+    ("sweep: {optimizer.learning_rate: 1}", "2:34: sweep.optimizer.learning_rate: wrong type, got 1, wanted a list or a mapping"),
     ("size: 1\nsize: 2", "3:1: duplicate key 'size', first at line 2"),
 ]  # fmt: skip
 

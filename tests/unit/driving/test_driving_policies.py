@@ -138,6 +138,6 @@ def test_mistakes_are_named():
     with pytest.raises(UsageError, match="multiple of 4"):
         driving.policy(dim=6)
     with pytest.raises(UsageError, match="no fusion 'average'"):
-        driving.policy("average")  # pyright: ignore[reportArgumentType]
+        driving.policy("average")
     with pytest.raises(UsageError, match="lift_splat fuses camera and lidar"):
         driving.policy("lift_splat", ["camera"])
