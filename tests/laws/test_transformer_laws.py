@@ -84,6 +84,7 @@ def test_the_output_has_no_derivative_by_later_inputs(name):
 
 
 @every
+@pytest.mark.slow
 def test_cached_logits_are_the_uncached_ones(name):
     model, params, tokens, logits = made(name)
     forward = jax.jit(model.forward)

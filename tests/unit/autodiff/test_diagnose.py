@@ -35,6 +35,7 @@ def setup(sigma, depth=200, width=64, batch=16, scale=1.0):
     return (weights, jnp.full(depth, scale), head), jax.random.normal(keys[2], (batch, width))
 
 
+@pytest.mark.slow
 def test_the_gradient_and_the_statistics_are_those_of_the_plain_program():
     """Against jax.grad, and against adjoints by hand: additive dummies after every product of an unrolled net."""
     keys = jax.random.split(jax.random.key(0), 4)
@@ -68,6 +69,7 @@ def test_the_gradient_and_the_statistics_are_those_of_the_plain_program():
         np.testing.assert_allclose(layer.statistics["dead"], np.mean(np.all(value == 0, axis=0)), atol=1e-7)
 
 
+@pytest.mark.slow
 def test_every_index_of_a_scan_is_a_layer_in_the_order_of_execution():
     params, x = setup(1.0, depth=5, width=8)
 
@@ -98,6 +100,7 @@ def test_phases_of_tanh_nets(sigma, phase, verdict):
     assert abs(found.rate.per_layer - slope) < 0.05
 
 
+@pytest.mark.slow
 def test_underflow_is_called_vanishing_and_not_a_missing_gradient():
     params, x = setup(0.5, depth=250)
     found = chainlab.diagnose(chain(jnp.tanh))(params, x)
@@ -147,6 +150,7 @@ def test_nonfinite_values_and_adjoints_are_placed():
     assert (found.problem, found.side) == ("non-finite", "adjoint")
 
 
+@pytest.mark.slow
 def test_jit_remat_cond_scopes_and_custom_derivatives():
     @jax.custom_vjp
     def square(x, w):
@@ -200,6 +204,7 @@ def test_sparse_adjoints_are_counted_and_features_may_be_the_first_axis():
     assert layer.statistics["adjoint_zeros"] == 0.5
 
 
+@pytest.mark.slow
 def test_dtypes_float64_bfloat16_and_complex(x64):
     w64, x64_ = jnp.eye(3, dtype=jnp.float64) * 1e-200, jnp.ones((2, 3), jnp.float64)
     found = chainlab.diagnose(lambda w, x: jnp.sum(x @ w))(w64, x64_)
@@ -251,6 +256,7 @@ def test_rate_does_not_take_finite_width_for_a_phase():
     assert rate(np.ones(5), 128) is None
 
 
+@pytest.mark.slow
 def test_curves_can_be_scanned_and_drawn():
     params, x = setup(1.0, depth=6, width=8)
     f = chain(jnp.tanh)
@@ -269,6 +275,7 @@ def test_curves_can_be_scanned_and_drawn():
         diagnosis.heat_map([0, 1], jax.tree.map(np.asarray, history))
 
 
+@pytest.mark.slow
 def test_jacobian_spectrum_exact_and_by_lanczos():
     matrix = jax.random.normal(jax.random.key(0), (30, 40))
 
@@ -284,6 +291,7 @@ def test_jacobian_spectrum_exact_and_by_lanczos():
         diagnosis.jacobian_singular_values(f, x, number=31)
 
 
+@pytest.mark.slow
 def test_hessian_products_and_eigenvalues():
     matrix = jax.random.normal(jax.random.key(0), (20, 20))
     symmetric = matrix + matrix.T
@@ -298,6 +306,7 @@ def test_hessian_products_and_eigenvalues():
     np.testing.assert_allclose(diagnosis.hessian_eigenvalues(f, x, number=3), want, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_noise_scale_is_unbiased_and_by_leaf():
     """f = mean (w x): example gradients are x itself, whose mean and covariance are known."""
     mean = jnp.array([2.0, 0.0, 1.0])

@@ -62,6 +62,7 @@ def test_float64_arguments_stay_float64(x64):
     assert [f.index for f in report.findings] == [(2,)]
 
 
+@pytest.mark.slow
 def test_other_leaves_are_held_fixed():
     def f(p, key, mode):
         noise = jax.random.normal(key, (3,))
@@ -97,6 +98,7 @@ def test_nan_is_traced_into_a_scan_to_its_line():
     assert "test_check_api.py" in report.findings[0].hint
 
 
+@pytest.mark.slow
 def test_forward_mode_that_disagrees_is_named():
     def f(b):
         a = jnp.array([[3.0, 1.0], [0.0, 2.0]])
@@ -147,6 +149,7 @@ def test_slopes_are_those_of_the_function():
     np.testing.assert_allclose([found.right[1], found.left[1]], [1, -1], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_promotion_undoes_casts_and_keeps_draws():
     def f(x):
         y = x.astype(jnp.bfloat16).astype(jnp.float32)

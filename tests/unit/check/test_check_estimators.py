@@ -96,17 +96,20 @@ def test_every_unbiased_estimator_is_accepted(name):
     accepted({**UNBIASED, **SLOW}[name])
 
 
+@pytest.mark.slow
 def test_five_percent_on_one_coordinate_is_found_there():
     report = chainlab.check(expected, PARAMS, estimator=five_percent)
     assert [(f.kind, f.leaf, f.index) for f in report.findings] == [("biased", "p['mu']", (1,))], report
 
 
+@pytest.mark.slow
 def test_a_stopped_parameter_is_named():
     report = chainlab.check(expected, PARAMS, estimator=stopped_sigma)
     assert {f.leaf for f in report.findings} == {"p['log_sigma']"}
     assert "stopped" in report.findings[0].hint
 
 
+@pytest.mark.slow
 def test_differentiating_through_the_draw_is_biased():
     report = chainlab.check(expected, PARAMS, estimator=no_stop)
     assert {f.leaf for f in report.findings} == {"p['mu']", "p['log_sigma']"}

@@ -59,6 +59,7 @@ def test_a_sampled_net_follows_the_theory():
 
 
 @pytest.mark.parametrize("orthogonal", [False, True])
+@pytest.mark.slow
 def test_isometry_against_the_singular_values_of_a_net(orthogonal):
     width, depth, sigma_w = 300, 8, 1.0
     theory = deep.isometry("tanh", sigma_w, 0.05, depth=depth, orthogonal=orthogonal)

@@ -27,6 +27,7 @@ def shortest(**changes):
     return driving.Drive(end._replace(progress=jnp.array(30.0)), **(numbers | changes))
 
 
+@pytest.mark.slow
 def test_scores_are_carlas():
     sound = driving.score(shortest(offset=jnp.array([0.2, -0.4, 9.0])), jnp.array(60.0))
     assert float(sound.driving_score) == pytest.approx(0.5)

@@ -21,6 +21,7 @@ def car(x, y=0.0, heading=0.0, speed=0.0):
     return driving.Cars(*(jnp.array([value]) for value in (x, y, heading, speed, 0.2)))
 
 
+@pytest.mark.slow
 def test_foot_points_are_nearest(x64):
     road = driving.sample_road(jax.random.key(3))
     x, y, heading = driving.at(road, jnp.array(120.0), jnp.array(2.0))

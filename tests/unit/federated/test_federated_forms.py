@@ -31,6 +31,7 @@ def problem():
     return federated.InputProduct(head, ("in", "w")), params, clients
 
 
+@pytest.mark.slow
 def test_products_equal_sgd_on_the_weights(problem, x64):
     objective, params, clients = problem
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)

@@ -32,6 +32,7 @@ def cohort(clients, ids=(0, 1, 2)):
     return federated.Cohort(clients, jnp.asarray(ids, jnp.int32), jnp.ones(len(ids), bool))
 
 
+@pytest.mark.slow
 def test_own_layers_stay_with_their_client(clients):
     algorithm, server = federated.local_heads(federated.Algorithm(halve), ["head"]), optax.adam(0.1)
     params = {"body": jnp.ones(3), "head": jnp.full(5, 4.0)}

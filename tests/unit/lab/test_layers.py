@@ -42,6 +42,7 @@ def test_layers_are_recorded_and_resume_exactly(task, tmp_path):
     assert "objective" in panel.title
 
 
+@pytest.mark.slow
 def test_the_first_of_several_seeds_is_looked_at(task, tmp_path):
     alone, many = (Record(create_folder(tmp_path, name, "0" * 8)) for name in ("alone", "many"))
     one, first = (

@@ -64,6 +64,7 @@ def test_block_length_changes_nothing(task, record, whole):
     assert lines(record) == lines(whole[1])
 
 
+@pytest.mark.slow
 def test_each_seed_equals_its_single_run(task, tmp_path):
     settings = dataclasses.replace(SETTINGS, patience=2)
     together = run(task, Record(create_folder(tmp_path, "all", "0" * 8)), settings, seeds=(0, 1))

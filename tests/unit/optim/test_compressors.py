@@ -68,6 +68,7 @@ def test_a_top_k_index_grows_with_the_vector():
     assert code.decode(code.encode(x, jax.random.key(0)), x.size)[69_999] == 2
 
 
+@pytest.mark.slow
 def test_a_tree_comes_back_in_its_shapes_and_types(key):
     tree = {"a": jnp.ones((3, 4), jnp.bfloat16), "b": jnp.float32(2.0)}
     code = compression.block_integer(4)

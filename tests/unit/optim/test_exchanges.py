@@ -57,6 +57,7 @@ def test_power_iteration_finds_a_matrix_of_its_rank(rng):
     np.testing.assert_allclose(mean["w"], matrix, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_error_feedback_loses_nothing(rng):
     steps = gradients(rng, 6)
     exchange = compression.error_feedback(compression.gather(compression.top_k(0.2)))

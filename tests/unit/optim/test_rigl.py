@@ -13,6 +13,7 @@ from chainlab.optim.sparse_training import redistribute
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
+@pytest.mark.slow
 def test_the_least_weights_go_and_the_largest_gradients_come():
     mask = jnp.array([True, True, True, True, False, False, False, False])
     weight = jnp.array([0.1, -3.0, 2.0, -0.2, 0, 0, 0, 0])

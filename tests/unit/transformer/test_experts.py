@@ -39,6 +39,7 @@ def test_the_output_is_the_weighted_sum_of_the_chosen_experts():
     assert auxiliary["dropped"] == 0
 
 
+@pytest.mark.slow
 def test_capacity_drops_the_latest_tokens_in_training_only():
     mixture = layer(active=1, capacity_factor=0.5)
     params = params_of(mixture)
