@@ -35,6 +35,10 @@ def join() -> None:
 
     index, _, rest = place.partition("/")
     count, _, address = rest.partition("@")
+    sys.stdout.flush()
+    result = os.dup(1)
+    os.dup2(2, 1)  # what libraries print while processes meet is talk, not the result
+    sys.stdout = os.fdopen(result, "w")
     jax.distributed.initialize(address, int(count), int(index))
 
 

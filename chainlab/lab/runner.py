@@ -1,6 +1,7 @@
 """The runner: drives any task through its steps; it knows `Task` and nothing else."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -140,10 +141,15 @@ class Runner:
 
     def _store(self, path: Path, tree: PyTree, meta: Mapping[str, Any]) -> None:
         """Write a checkpoint: one file, or on a mesh a folder into which every process writes what it holds."""
+        other: Path | None = None
+        if path.exists() and path.is_dir() == (self.layout is None) and jax.process_index() == 0:
+            other = path.rename(path.with_name(f".{path.name}.old"))  # of the other kind: the mesh has changed
         if self.layout is None:
             checkpoint.save(path, tree, meta)
         else:
             sharded_checkpoint.save(path, sharded_checkpoint.raw(tree), meta)
+        if other is not None:
+            shutil.rmtree(other) if other.is_dir() else other.unlink()
 
     def _template(self) -> Replica:
         """The shapes of a replica, and on a mesh the places of its arrays."""

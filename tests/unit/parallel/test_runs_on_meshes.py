@@ -66,7 +66,7 @@ def test_a_checkpoint_of_another_architecture_or_a_damaged_one_is_named(config, 
     template = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in stored.items()}
     name = "['last'].state.params['dense0']['weight']"
     template[name] = jax.ShapeDtypeStruct((64, 33), np.float32)
-    stored = {f"['{key}']": leaf for key, leaf in stored.items()}
+    stored = {f"[{key!r}]": leaf for key, leaf in stored.items()}
     with pytest.raises(CheckpointError, match=r"different .*dense0.*wanted float32\[64, 33\], got float32\[64, 32\]"):
         checkpoint.fit(stored, template, source=str(path))
     for file in path.rglob("*"):
