@@ -74,7 +74,8 @@ def named(name):
 
 
 def double(tree):
-    return jax.tree.map(lambda leaf: leaf.astype(np.float64) if np.issubdtype(leaf.dtype, np.floating) else leaf, tree)
+    real = lambda leaf: jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)  # noqa: E731
+    return jax.tree.map(lambda leaf: leaf.astype(np.float64) if real(leaf) else leaf, tree)
 
 
 def test_every_shipped_experiment_is_in_the_table():

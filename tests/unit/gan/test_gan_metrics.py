@@ -131,7 +131,7 @@ def test_class_variance_is_the_pooled_one(rng):
 def test_classifier_is_repeatable_and_refuses_bad_labels(rng):
     x, y = rng.uniform(-1, 1, size=(40, 8, 8, 1)).astype(np.float32), (np.arange(40) % 2).astype(np.int32)
     x[y == 1] += 1
-    first, again = (gan.train_classifier(x, y, 2, width=2, features=8, steps=40, batch_size=16) for _ in range(2))
+    first, again = (gan.train_classifier(x, y, 2, width=2, features=8, steps=200, batch_size=16) for _ in range(2))
     assert first.sha256 == again.sha256
     assert first.accuracy(jnp.asarray(x), y) > 0.9
     np.testing.assert_allclose(jnp.mean(jnp.square(first.features(jnp.asarray(x))), axis=-1), 1, rtol=1e-3)
