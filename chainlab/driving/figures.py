@@ -77,7 +77,7 @@ def draw_world(axes: "Axes", road: Road, middle: float, cars: Cars | None = None
         line = at(road, jax.numpy.asarray(x), jax.numpy.full(x.shape, offset))
         axes.plot(*(np.asarray(part) for part in line[:2]), style, color="0.5", linewidth=0.8)
     for pose in zip(*(np.asarray(leaf) for leaf in cars[:3]), strict=True) if cars is not None else ():
-        draw_box(axes, *pose, colour="tab:blue")
+        draw_box(axes, *map(float, pose), colour="tab:blue")
 
 
 def draw_box(axes: "Axes", x: float, y: float, heading: float, colour: str) -> None:

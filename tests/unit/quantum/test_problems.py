@@ -21,6 +21,7 @@ def test_maximum_cut_is_its_closed_form(qml):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("x64")  # as every test of a double excitation: JAX keeps its constants in one precision
 def test_hydrogen_to_chemical_accuracy(qml):
     molecule = quantum.hydrogen()
     assert molecule.energy == pytest.approx(-1.1373, abs=2e-4)  # full configuration interaction in STO-3G
