@@ -56,7 +56,7 @@ class Kind:
         """Whether the unitary is diagonal and given by its diagonal alone."""
         return self.width > _SMALL and self.template in pennylane().ops.qubit.attributes.diagonal_in_z_basis
 
-    def matrix(self, *data: Any) -> Shaped[Any, "dim dim"]:
+    def matrix(self, *data: Any) -> Shaped[Any, "dim dim"] | Shaped[Any, " dim"]:
         """The unitary at given parameters, traced or not; its diagonal where `diagonal` is set."""
         library = pennylane()
         if isinstance(self.template, library.ops.Evolution):
