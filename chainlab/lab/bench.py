@@ -103,15 +103,19 @@ class Worker:
             settings.pop("PYTHONPATH", None)
         cores = sorted(os.sched_getaffinity(0))[:threads]  # XLA has no thread variable: cap every side by affinity
 
-        self._process = subprocess.Popen(
-            [str(peer_python(environment)), str(script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if not os.environ.get("CHAINLAB_BENCH_VERBOSE") else None,
-            text=True,
-            env=settings,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
-        )
+        python, own = peer_python(environment), os.sched_getaffinity(0)
+        os.sched_setaffinity(0, cores)  # inherited; a function between fork and exec would not be safe beside JAX
+        try:
+            self._process = subprocess.Popen(
+                [str(python), str(script)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE if not os.environ.get("CHAINLAB_BENCH_VERBOSE") else None,
+                text=True,
+                env=settings,
+            )
+        finally:
+            os.sched_setaffinity(0, own)
 
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
