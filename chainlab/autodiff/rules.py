@@ -31,6 +31,34 @@ def backprop(objective: Objective) -> Gradient:
     return jax.value_and_grad(objective, has_aux=True)
 
 
+def cut(batch: Batch, parts: int, *, what: str) -> Batch:
+    """Cut a batch along its leading axis into equal parts, one after the other.
+
+    Args:
+        batch: Leaves with a leading axis of examples.
+        parts: How many; must divide the batch.
+        what: What the parts are, for the error.
+
+    Returns:
+        Leaves (parts, examples / parts, ...).
+
+    Raises:
+        UsageError: `parts` does not divide a leaf's leading axis.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> cut(jnp.arange(6), 2, what="micro-batches").tolist()
+        [[0, 1, 2], [3, 4, 5]]
+    """
+    for leaf in jax.tree.leaves(batch):
+        if leaf.shape[0] % parts:
+            raise UsageError(
+                f"{parts} {what} do not divide a batch of {leaf.shape[0]}; choose a batch_size that is a multiple of "
+                f"{parts}"
+            )
+    return jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), batch)
+
+
 def accumulate(steps: int, rule: Rule = backprop) -> Rule:
     r"""Average a rule's gradient over micro-batches, $g = \frac{1}{k} \sum_i g(B_i)$.
 
@@ -54,10 +82,7 @@ def accumulate(steps: int, rule: Rule = backprop) -> Rule:
         gradient = rule(objective)
 
         def apply(params: Params, batch: Batch, key: PRNGKey):
-            for leaf in jax.tree.leaves(batch):
-                if leaf.shape[0] % steps:
-                    raise UsageError(f"accumulate: {steps} micro-batches do not divide a batch of {leaf.shape[0]}")
-            micro = jax.tree.map(lambda x: x.reshape(steps, x.shape[0] // steps, *x.shape[1:]), batch)
+            micro = cut(batch, steps, what="micro-batches")
 
             def body(total, inputs):
                 result = gradient(params, *inputs)

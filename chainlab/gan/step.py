@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from chainlab.autodiff.rules import cut
 from chainlab.errors import UsageError
 from chainlab.gan.critic_game import Scale, value_at
 from chainlab.gan.fields import FieldTransform
@@ -118,7 +119,6 @@ def make_step(
         rules = at_step(game, state.step)
         (g, d), (inner_g, inner_d) = state.players, state.optimizers
         discriminator_key, generator_key = jax.random.split(key)
-        parts = _cut(batch, critic_steps)
 
         def critic_step(carry: Any, inputs: Any) -> tuple[Any, Metrics]:
             d, inner = carry
@@ -128,6 +128,7 @@ def make_step(
         if critic_steps == 1:
             (d, inner_d), metrics = critic_step((d, inner_d), (batch, discriminator_key))
         else:
+            parts = cut(batch, critic_steps, what="critic steps")
             keys = jax.random.split(discriminator_key, critic_steps)
             (d, inner_d), metrics = jax.lax.scan(critic_step, (d, inner_d), (parts, keys))
             metrics = jax.tree.map(lambda values: values[-1], metrics)
@@ -159,10 +160,3 @@ def _average(state: GameState, new: Params, half_life: Scale) -> Params:
     life = jnp.asarray(value_at(half_life, state.step), jnp.float32)
     keep = jnp.where(life > 0, jnp.exp2(-1 / jnp.where(life > 0, life, 1)), 0.0)
     return jax.tree.map(lambda old, new: new + keep.astype(new.dtype) * (old - new), state.average, new)
-
-
-def _cut(batch: Batch, parts: int) -> Batch:
-    for leaf in jax.tree.leaves(batch):
-        if parts > 1 and leaf.shape[0] % parts:
-            raise UsageError(f"{parts} critic steps do not divide a batch of {leaf.shape[0]}")
-    return jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), batch) if parts > 1 else batch

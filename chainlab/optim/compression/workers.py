@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
-from chainlab.autodiff.rules import backprop
+from chainlab.autodiff.rules import backprop, cut
 from chainlab.errors import UsageError
 from chainlab.optim.compression.exchanges import Exchange
 from chainlab.typing import Batch, Gradient, Objective, Params, PRNGKey, Rule
@@ -103,13 +103,7 @@ def per_worker(workers: int, rule: Rule = backprop) -> Rule:
         gradient = rule(objective)
 
         def apply(params: Params, batch: Batch, key: PRNGKey) -> Any:
-            for leaf in jax.tree.leaves(batch):
-                if leaf.shape[0] % workers:
-                    raise UsageError(
-                        f"per_worker: {workers} workers do not divide a batch of {leaf.shape[0]}; choose a batch_size "
-                        f"that is a multiple of {workers}"
-                    )
-            parts = jax.tree.map(lambda x: x.reshape(workers, x.shape[0] // workers, *x.shape[1:]), batch)
+            parts = cut(batch, workers, what="workers")
             values, gradients = jax.vmap(gradient, (None, 0, 0))(params, parts, jax.random.split(key, workers))
             return jax.tree.map(lambda x: jnp.mean(x, axis=0), values), gradients
 
