@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from chainlab.federated import Algorithm, Clients, Federation, Privacy
+    from chainlab.federated import Algorithm, Clients, Federation
 
 
 @chainlab.config
@@ -106,7 +106,8 @@ def problem(config: FederatedConfig) -> Problem:
         algorithm = federated.compressed(local, code.build(), feedback=code.feedback)
     server = optim.build(config.server or config.client.server())
     rounds = config.privacy.rounds if config.privacy else None
-    federation = federated.Federation(algorithm, server, model.init, clients, _privacy(config), rounds)
+    privacy = config.privacy.build(config.sampling.rate) if config.privacy else None
+    federation = federated.Federation(algorithm, server, model.init, clients, privacy, rounds)
     return Problem(federation, local, objective, model, dataset, parts, train["y"], held)
 
 
@@ -140,7 +141,7 @@ def federated(config: FederatedConfig) -> "chainlab.Task":
         advance = federated.federate_buffered(algorithm, server, interpret=interpret)
     else:
         advance = federated.federate(algorithm, server, interpret=interpret, privacy=privacy, last=last)
-    epsilon = _epsilon(config, privacy)
+    epsilon = jnp.asarray(config.privacy.epsilons(privacy), jnp.float32) if config.privacy and privacy else None
 
     def start(key: Any) -> Any:
         if window > 1:
@@ -148,7 +149,7 @@ def federated(config: FederatedConfig) -> "chainlab.Task":
         return federated.start(algorithm, server, init(key), clients.number)
 
     def step(state: Any, cohort: Any, key: Any) -> tuple[Any, dict[str, Any]]:
-        spent = {"epsilon": jnp.asarray(epsilon)[jnp.minimum(state.round, len(epsilon) - 1)]} if privacy else {}
+        spent = {} if epsilon is None else {"epsilon": epsilon[jnp.minimum(state.round, len(epsilon) - 1)]}
         state, metrics = advance(state, cohort, key)
         return state, {**metrics, **spent}
 
@@ -201,24 +202,3 @@ def federated(config: FederatedConfig) -> "chainlab.Task":
         subjects=subjects,
         panels=panels,
     )
-
-
-def _privacy(config: FederatedConfig) -> "Privacy | None":
-    from chainlab import federated
-
-    if config.privacy is None:
-        return None
-    if config.sampling.rate is None:
-        raise UsageError("privacy: wanted sampling.rate, the probability with which a client is asked, got null")
-    return federated.Privacy(config.privacy.clip, config.privacy.noise_multiplier, config.sampling.rate)
-
-
-def _epsilon(config: FederatedConfig, mechanism: "Privacy | None") -> "np.ndarray":
-    """Epsilon after each round of the budget."""
-    import numpy as np
-
-    from chainlab import federated
-
-    if config.privacy is None or mechanism is None:
-        return np.zeros(0, np.float32)
-    return federated.epsilons(mechanism, config.privacy.rounds, delta=config.privacy.delta).astype(np.float32)

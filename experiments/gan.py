@@ -1,116 +1,12 @@
 """Generative adversarial networks on mixtures of Gaussians, on images and on stacked images."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from annotated_types import Ge, Gt
+from annotated_types import Gt
 
 import chainlab
-from chainlab.data.config import DatasetConfig
+from chainlab.gan.config import LossConfig, NetworksConfig, SourceConfig, UpdateConfig, Weight, scheduled
 from chainlab.optim.config import OptimizerConfig
-
-
-@chainlab.config
-class ScheduleConfig:
-    """A weight that goes from one value to another along a cosine in its logarithm."""
-
-    start: Annotated[float, Gt(0)]
-    """Weight at the first step."""
-    end: Annotated[float, Gt(0)]
-    """Weight at the last."""
-    steps: Annotated[int, Gt(0)]
-    """Length of the schedule."""
-
-
-Weight = Annotated[float, Ge(0)] | ScheduleConfig
-
-
-@chainlab.config
-class SourceConfig:
-    """What is to be imitated."""
-
-    kind: Literal["ring", "grid", "images", "stacked"] = "grid"
-    """Gaussians on a ring or a square grid (scaled to unit variance), images, or three grey images as channels."""
-    modes: Annotated[int, Gt(0)] = 25
-    """Gaussians."""
-    distance: Annotated[float, Gt(0)] = 2.0
-    """Radius of the ring, or spacing of the grid."""
-    deviation: Annotated[float, Gt(0)] = 0.05
-    """Standard deviation of each Gaussian along an axis."""
-    images: DatasetConfig = DatasetConfig(name="digits", scale="none", validation=0.0)
-    """The images."""
-    conditional: bool = False
-    """Whether images are made for a label."""
-
-
-@chainlab.config
-class NetworksConfig:
-    """Generator and critic."""
-
-    kind: Literal["mlp", "dcgan", "residual"] = "mlp"
-    """Perceptrons, or convolutional networks without normalisation."""
-    generator: tuple[Annotated[int, Gt(0)], ...] = (64, 64, 64)
-    """Hidden features of the generator; the convolutional ones take the first as their width."""
-    critic: tuple[Annotated[int, Gt(0)], ...] = (64, 64)
-    """Hidden features of the critic; the convolutional ones take the first as their width."""
-    normals: Annotated[int, Ge(0)] = 4
-    """Standard normal coordinates of the latent vector."""
-    signs: Annotated[int, Ge(0)] = 16
-    """Random signs in the latent vector: separate points for separate modes."""
-    skip: bool = False
-    """Whether the last layer of a perceptron generator sees the latent vector too."""
-    frequencies: Annotated[int, Ge(0)] = 0
-    """Fixed frequencies that a perceptron critic sees beside its input."""
-    highest: Annotated[float, Gt(0)] | Literal["data"] = "data"
-    """Largest of them in radians a unit; `data` takes 1.8 over the finest scale that the data itself shows."""
-    spectral: bool = False
-    """Whether the critic's weights are divided by their largest singular value."""
-
-
-@chainlab.config
-class LossConfig:
-    """The objectives."""
-
-    name: Literal["non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic"] = "relativistic"
-    """The adversarial loss."""
-    r1: Weight | Literal["auto"] = 0.0
-    """Weight of the gradient penalty at real examples."""
-    r2: Weight | Literal["auto"] = 0.0
-    """Weight of the gradient penalty at generated examples."""
-    gradient_penalty: Weight = 0.0
-    """Weight of WGAN-GP's penalty."""
-    dragan: Weight = 0.0
-    """Weight of DRAGAN's penalty."""
-    max_gradient: Weight = 0.0
-    """Weight of the largest squared gradient."""
-    score_variance: Weight = 0.0
-    """Weight of the scores' variance."""
-    scale_free: bool = False
-    """Whether the weights of r1 and r2 are per dimension and per variance of the data, as `auto` always is."""
-
-
-@chainlab.config
-class UpdateConfig:
-    """Who moves when."""
-
-    name: Literal[
-        "alternating",
-        "simultaneous",
-        "extragradient",
-        "optimistic",
-        "consensus",
-        "symplectic",
-        "competitive",
-        "implicit",
-    ] = "alternating"
-    """In turn, or both at once along the field or a transform of it."""
-    critic_steps: Annotated[int, Gt(0)] = 1
-    """Critic steps a step, in turn."""
-    scale: Annotated[float, Gt(0)] | ScheduleConfig = 0.1
-    """Weight or look-ahead rate of the transform."""
-    unrolled: Annotated[int, Ge(0)] = 0
-    """Critic steps that the generator's loss looks through."""
-    unrolled_rate: Annotated[float, Gt(0)] = 1e-2
-    """Learning rate of those steps."""
 
 
 @chainlab.config
@@ -147,24 +43,15 @@ def gan(config: GanConfig) -> "chainlab.Task":
     from chainlab import gan, optim
 
     problem = gan.problem(vars(config.source), config.batch_size * config.update.critic_steps, config.samples)
-    options, steps = vars(config.networks), config.update.critic_steps
-    generator, critic = gan.networks(problem, **options)
+    generator, critic = gan.networks(problem, **vars(config.networks))
     sample = gan.latent(config.networks.normals, config.networks.signs)
-    weights = {
-        name: _weight(value, name in ("r1", "r2") and (value == "auto" or config.loss.scale_free), problem)
-        for name, value in vars(config.loss).items()
-        if name not in ("name", "scale_free")
-    }
+    weights = config.loss.penalties(problem.dimension, problem.deviation)
     plain = gan.adversarial(generator, critic, sample, loss=config.loss.name, penalties=weights)
     depth, rate = config.update.unrolled, config.update.unrolled_rate
     game = (lambda step: gan.unrolled(plain(step), depth, rate)) if depth else plain
-    update: Any = gan.Alternating(steps)
-    if config.update.name != "alternating":
-        transform = getattr(gan, config.update.name)
-        scale = _weight(config.update.scale, False, problem)
-        update = transform() if config.update.name in ("simultaneous", "optimistic") else transform(scale)
+    update: Any = config.update.build()
     optimizers = optim.build(config.optimizer), optim.build(config.critic_optimizer or config.optimizer)
-    half_life = _weight(config.average_half_life, False, problem)
+    half_life = scheduled(config.average_half_life)
     evaluation = problem.evaluation(config.classifier_steps)
 
     def init(key: Any) -> Any:
@@ -201,13 +88,3 @@ def gan(config: GanConfig) -> "chainlab.Task":
         subjects=subjects,
         panels=panels,
     )
-
-
-def _weight(value: Any, scale_free: bool, problem: Any) -> Any:
-    """A weight or schedule as a number or function of the step; r1 and r2 may be in scale-free units."""
-    from chainlab import gan
-
-    unit = gan.absolute_gamma(problem.dimension, problem.deviation, 1.0) if scale_free else 1.0
-    if isinstance(value, ScheduleConfig):
-        return gan.geometric_cosine(unit * value.start, unit * value.end, value.steps)
-    return gan.absolute_gamma(problem.dimension, problem.deviation) if value == "auto" else unit * value

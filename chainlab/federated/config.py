@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from chainlab.federated.algorithms import Algorithm
+    from chainlab.federated.privacy import Privacy
     from chainlab.optim.compression import Compressor
     from chainlab.optim.config import OptimizerConfig
     from chainlab.typing import Objective
@@ -201,3 +202,27 @@ class PrivacyConfig:
     """Probability with which epsilon may fail; well below one over the number of clients."""
     rounds: Annotated[int, Gt(0)] = 200
     """The budget: rounds after which nothing changes any more."""
+
+    def build(self, rate: float | None) -> "Privacy":
+        """The mechanism of this config.
+
+        Args:
+            rate: Probability with which a client is asked.
+
+        Returns:
+            The mechanism.
+
+        Raises:
+            UsageError: There is no such probability: accounting assumes Poisson sampling.
+        """
+        from chainlab.federated.privacy import Privacy
+
+        if rate is None:
+            raise UsageError("privacy: wanted sampling.rate, the probability with which a client is asked, got null")
+        return Privacy(self.clip, self.noise_multiplier, rate)
+
+    def epsilons(self, mechanism: "Privacy") -> "np.ndarray":
+        """Epsilon after each round of the budget."""
+        from chainlab.federated.privacy import epsilons
+
+        return epsilons(mechanism, self.rounds, delta=self.delta)

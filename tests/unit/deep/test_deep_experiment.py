@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from chainlab.experiments.deep import ChainConfig, DeepConfig, deep
+from chainlab.experiments.deep import DeepConfig, deep
 from chainlab.experiments.phase_diagram import PhaseDiagramConfig, _spearman, phase_diagram
 
 from chainlab.data.config import DatasetConfig
+from chainlab.deep.config import ChainConfig
 from chainlab.errors import UsageError
 from chainlab.optim.config import OptimizerConfig
 
