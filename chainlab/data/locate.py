@@ -75,6 +75,25 @@ def existing(path: str | Path) -> Path:
     return file
 
 
+def existing_folder(path: str | Path, holds: str) -> Path:
+    """The user's folder.
+
+    Args:
+        path: Its path; `~` is the home folder.
+        holds: What is wanted in it, for the error.
+
+    Returns:
+        The path.
+
+    Raises:
+        MissingDataError: There is no such folder.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise MissingDataError(f"{folder}: no such folder: wanted {holds}")
+    return folder
+
+
 def sha256(file: Path) -> str:
     """The sha256 of a file, read in pieces.
 

@@ -12,11 +12,12 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from chainlab.data.batches import Origin
+from chainlab.data.locate import existing_folder
 from chainlab.driving.checks import check_times
 from chainlab.driving.geometry import from_quaternion, invert, yaw_of
 from chainlab.driving.motion import motion_from_poses
 from chainlab.driving.record import Boxes, Camera, Frame, Log, Missing, Sweep
-from chainlab.driving.sensor_files import existing_folder, read_image, usable
+from chainlab.driving.sensor_files import read_image, usable
 from chainlab.errors import DataError, MissingDataError, MissingDependencyError
 
 _LICENCE = "CC BY-NC-SA 4.0"

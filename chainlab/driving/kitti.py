@@ -12,10 +12,11 @@ import numpy as np
 from jaxtyping import Float
 
 from chainlab.data.batches import Origin
+from chainlab.data.locate import existing_folder
 from chainlab.driving.checks import check_finite, check_times
 from chainlab.driving.geometry import from_rotation, invert, transform
 from chainlab.driving.record import Boxes, Camera, Frame, Log, Missing, Motion, Sweep
-from chainlab.driving.sensor_files import existing_folder, read_image, read_points
+from chainlab.driving.sensor_files import read_image, read_points
 from chainlab.errors import DataError, MissingDataError
 
 _LICENCE = "CC BY-NC-SA 3.0"

@@ -15,11 +15,12 @@ import numpy as np
 from jaxtyping import Float
 
 from chainlab.data.batches import Origin
+from chainlab.data.locate import existing_folder
 from chainlab.driving.checks import check_times
 from chainlab.driving.geometry import from_quaternion, invert, transform, yaw_of
 from chainlab.driving.motion import motion_from_poses
 from chainlab.driving.record import Boxes, Camera, Frame, Log, Missing, Motion, Sweep
-from chainlab.driving.sensor_files import existing_folder, read_image, read_json, read_points
+from chainlab.driving.sensor_files import read_image, read_json, read_points
 from chainlab.errors import DataError
 
 Row: TypeAlias = Mapping[str, Any]

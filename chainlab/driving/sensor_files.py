@@ -122,24 +122,5 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: not JSON, or truncated: {error}") from None
 
 
-def existing_folder(path: str | Path, holds: str) -> Path:
-    """The user's folder.
-
-    Args:
-        path: Its path; `~` is the home folder.
-        holds: What is wanted in it, for the error.
-
-    Returns:
-        The path.
-
-    Raises:
-        MissingDataError: There is no such folder.
-    """
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise MissingDataError(f"{folder}: no such folder: wanted {holds}")
-    return folder
-
-
 def _or_mask(what: str) -> str:
     return f'read with missing="mask" to leave {what} out'
