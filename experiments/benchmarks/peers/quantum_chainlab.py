@@ -1,9 +1,6 @@
-import os
-
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pennylane as qml
+import quantum_case
 from worker import serve
 
 from chainlab.quantum import expectation
@@ -19,18 +16,7 @@ def prepare(case):
         return qml.expval(qml.Z(0))
 
     gradient = jax.grad(expectation(circuit), argnums=1)
-    x, w = jnp.asarray(case["x"], jnp.float32), jnp.asarray(case["w"], jnp.float32)
-    if case["batch"] > 1:
-        gradient = jax.vmap(gradient, (0, None))
-    gradient = jax.jit(gradient)
-    outputs = jax.block_until_ready(gradient(x, w))
-    inner = int(os.environ.get("CHAINLAB_INNER", "1"))
-
-    def step():
-        for _ in range(inner):
-            jax.block_until_ready(gradient(x, w))
-
-    return step, np.ravel(outputs).tolist()
+    return quantum_case.timed(gradient, case)
 
 
 serve(prepare)

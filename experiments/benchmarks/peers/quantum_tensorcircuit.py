@@ -2,7 +2,7 @@ import os
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+import quantum_case
 import tensorcircuit as tc
 from tensorcircuit import experimental
 from worker import serve
@@ -33,18 +33,7 @@ def prepare(case):
         gradient = lambda x, w: shift(x, w)  # noqa: E731
     else:
         gradient = jax.grad(value, argnums=1)
-    x, w = jnp.asarray(case["x"], jnp.float32), jnp.asarray(case["w"], jnp.float32)
-    if case["batch"] > 1:
-        gradient = jax.vmap(gradient, (0, None))
-    gradient = jax.jit(gradient)
-    outputs = jax.block_until_ready(gradient(x, w))
-    inner = int(os.environ.get("CHAINLAB_INNER", "1"))
-
-    def step():
-        for _ in range(inner):
-            jax.block_until_ready(gradient(x, w))
-
-    return step, np.ravel(outputs).tolist()
+    return quantum_case.timed(gradient, case)
 
 
 serve(prepare)
