@@ -1,6 +1,5 @@
 """The page of an explanation in headless Chromium."""
 
-import json
 import time
 
 import jax
@@ -13,36 +12,23 @@ pytestmark = pytest.mark.browser
 
 
 class Page:
-    """A page opened in the browser, whose console and network are watched."""
+    """The page of a graph, opened and watched."""
 
-    def __init__(self, browser, graph, path):
-        self.browser = browser
+    def __init__(self, open_page, graph, path):
         graph.to_html(path)
-        browser.get_log("browser"), browser.get_log("performance")
-        browser.get(path.as_uri())
+        self.watched = open_page(path)
+        self.browser, self.all, self.silent = self.watched.browser, self.watched.all, self.watched.silent
         self.ids = {node.name: node.id for node in graph.nodes}
 
-    def all(self, selector):
-        return self.browser.find_elements("css selector", selector)
-
     def text(self, selector):
-        return self.browser.find_element("css selector", selector).text
+        return self.watched.one(selector).text
 
     def box(self, name):
-        return self.browser.find_element("css selector", f'[data-name="n{self.ids[name]}"]')
+        return self.watched.one(f'[data-name="n{self.ids[name]}"]')
 
     def key(self, key, element):
         press = "arguments[0].dispatchEvent(new KeyboardEvent('keydown', {key: arguments[1], bubbles: true}))"
         self.browser.execute_script(f"arguments[0].focus(); {press}", element, key)
-
-    def requests(self):
-        messages = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]
-        urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-        return [url for url in urls if not url.startswith(("file:", "data:"))]
-
-    def silent(self):
-        assert self.browser.get_log("browser") == []
-        assert self.requests() == []
 
 
 def lattice(x, y):
@@ -52,9 +38,9 @@ def lattice(x, y):
     return c * d + jnp.tanh(c) * x
 
 
-def test_a_clicked_node_shows_its_adjoint(browser, tmp_path):
+def test_a_clicked_node_shows_its_adjoint(open_page, tmp_path):
     graph = chainlab.explain(lattice)(0.3, -1.2)
-    page = Page(browser, graph, tmp_path / "page.html")
+    page = Page(open_page, graph, tmp_path / "page.html")
     page.box("mul").click()
     node = graph.node("mul")
     assert page.text("#details h2") == "mul"
@@ -68,9 +54,9 @@ def test_a_clicked_node_shows_its_adjoint(browser, tmp_path):
     page.silent()
 
 
-def test_a_clicked_path_is_highlighted(browser, tmp_path):
+def test_a_clicked_path_is_highlighted(open_page, tmp_path):
     graph = chainlab.explain(lattice)(0.3, -1.2)
-    page = Page(browser, graph, tmp_path / "page.html")
+    page = Page(open_page, graph, tmp_path / "page.html")
     page.all(".path")[0].click()
     path = graph.paths("x").largest[0]
     marked = {box.get_attribute("data-name") for box in page.all(".box.marked")}
@@ -81,9 +67,9 @@ def test_a_clicked_path_is_highlighted(browser, tmp_path):
     page.silent()
 
 
-def test_scopes_fold_and_open(browser, tmp_path):
+def test_scopes_fold_and_open(open_page, tmp_path):
     graph = chainlab.explain(lattice)(0.3, -1.2)
-    page = Page(browser, graph, tmp_path / "page.html")
+    page = Page(open_page, graph, tmp_path / "page.html")
     before = len(page.all(".box"))
     page.all(".frame .toggle")[0].click()
     (scope,) = page.all(".box.scope")
@@ -94,11 +80,11 @@ def test_scopes_fold_and_open(browser, tmp_path):
     page.silent()
 
 
-def test_keys_follow_edges_and_open_nodes(browser, tmp_path):
+def test_keys_follow_edges_and_open_nodes(open_page, tmp_path):
     graph = chainlab.explain(lambda x: jnp.sin(x) * 3.0)(0.5)
-    page = Page(browser, graph, tmp_path / "page.html")
+    page = Page(open_page, graph, tmp_path / "page.html")
     page.key("ArrowDown", page.box("x"))
-    focused = browser.switch_to.active_element
+    focused = page.browser.switch_to.active_element
     assert focused.get_attribute("data-name") == f"n{page.ids['sin']}"
     page.key("Enter", focused)
     assert page.text("#details h2") == "sin"
@@ -107,7 +93,7 @@ def test_keys_follow_edges_and_open_nodes(browser, tmp_path):
     page.silent()
 
 
-def test_names_are_text_and_never_markup(browser, tmp_path):
+def test_names_are_text_and_never_markup(open_page, tmp_path):
     evil = "</script><img src=x onerror=alert(1)>"
 
     def f(tree):
@@ -115,7 +101,7 @@ def test_names_are_text_and_never_markup(browser, tmp_path):
             return jnp.sin(tree[evil]) * jnp.cos(tree[evil])
 
     graph = chainlab.explain(f)({evil: 2.0})
-    page = Page(browser, graph, tmp_path / "page.html")
+    page = Page(open_page, graph, tmp_path / "page.html")
     assert page.all("img") == []
     assert len(page.all("script")) == 2
     page.box(f"tree['{evil}']").click()
@@ -130,18 +116,18 @@ def wide(x):
     return sum(values)
 
 
-def test_two_thousand_nodes_stay_usable(browser, tmp_path):
+def test_two_thousand_nodes_stay_usable(open_page, tmp_path):
     graph = chainlab.explain(wide)(0.3)
     assert len(graph.nodes) >= 2000
     began = time.perf_counter()
-    page = Page(browser, graph, tmp_path / "page.html")
+    page = Page(open_page, graph, tmp_path / "page.html")
     built = time.perf_counter() - began
     assert built < 10, f"building and opening took {built:.1f} s"
     assert len(page.all(".box")) == len(graph.nodes)
     script = "arguments[0].dispatchEvent(new MouseEvent('click', {bubbles: true})); return performance.now()"
     box = page.box("sin.300")
-    before = browser.execute_script("return performance.now()")
-    after = browser.execute_script(script, box)
+    before = page.browser.execute_script("return performance.now()")
+    after = page.browser.execute_script(script, box)
     assert after - before < 500
     assert page.text("#details h2") == "sin.300"
     page.silent()

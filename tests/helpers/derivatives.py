@@ -18,10 +18,10 @@ def error(got, wanted):
     return worst
 
 
-def imbalance(graph):
-    """Largest difference of a node's adjoint and the sum of its edges' contributions, relative to the terms' size.
+def imbalance(graph, *, cancelling=False):
+    """Largest difference of a node's adjoint and the sum of its edges' contributions, relative to the adjoint.
 
-    Terms that cancel leave their rounding behind: what is small is then the adjoint, not the error.
+    Where terms cancel, what is left of them is rounding: `cancelling` compares with the size of the terms.
     """
     worst = 0.0
     for node in graph.nodes[:-1]:
@@ -35,6 +35,6 @@ def imbalance(graph):
         else:
             pairs = [([np.asarray(edge.contribution, np.complex128) for edge in edges], np.asarray(node.adjoint))]
         for terms, adjoint in pairs:
-            size = max(np.linalg.norm(adjoint), sum(np.linalg.norm(term) for term in terms), 1e-30)
-            worst = max(worst, np.linalg.norm(sum(terms) - adjoint) / size)
+            size = sum(np.linalg.norm(term) for term in terms) if cancelling else np.linalg.norm(adjoint)
+            worst = max(worst, np.linalg.norm(sum(terms) - adjoint) / max(size, 1e-30))
     return worst

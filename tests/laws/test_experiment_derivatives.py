@@ -62,6 +62,8 @@ SMALL = {
 TABLE = pytest.mark.parametrize("name", SMALL)
 # A filter's likelihood divides by variances of 1e-6 and less: float32 shows its rounding, float64 agrees to 1e-12.
 ROUNDING = {"ego motion": 1e-4}
+# Through steering and road the terms of an adjoint nearly cancel: they are compared with the size of the terms.
+CANCELLING = {"analytic_policy_gradient"}
 
 
 @functools.cache
@@ -99,7 +101,7 @@ def test_explanation_is_the_gradient(name, dtype):
 
             graph = chainlab.explain(value)(params)
             assert error(graph.gradients, jax.grad(value)(params)) <= tolerance
-            assert imbalance(graph) <= tolerance
+            assert imbalance(graph, cancelling=name in CANCELLING) <= tolerance
 
 
 @TABLE

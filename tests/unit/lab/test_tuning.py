@@ -94,7 +94,7 @@ def test_a_damaged_file_is_as_if_nothing_was_measured(document, restarts):
 def test_every_setting_computes_the_same_and_is_timed(document):
     trials = tuning.tune(document, rounds=2, seconds=0.05)
     assert {trial.setting for trial in trials} == set(tuning.SETTINGS)
-    assert all(0 < trial.lowest <= trial.speed <= trial.highest for trial in trials)
+    assert all(0.1 < trial.lowest <= trial.speed <= trial.highest < 10 for trial in trials)
 
 
 @glibc
