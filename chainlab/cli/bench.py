@@ -1,5 +1,6 @@
 """`chainlab bench`: measure the project's claims of speed and memory against its peers."""
 
+import logging
 from typing import Any
 
 import click
@@ -27,6 +28,8 @@ def command(name: str | None, rounds: int | None, as_json: bool) -> int:
     if name not in names:
         raise UsageError(f"no benchmark {name!r}; there are {', '.join(names)}")
     talk(f"measuring {name}: leave the machine alone meanwhile")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("chainlab.lab.bench").setLevel(logging.INFO)
     result = bench.run(name, rounds)
     if as_json:
         out(result, as_json=True)

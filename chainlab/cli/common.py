@@ -1,6 +1,8 @@
 """What verbs share: arguments, help with examples, and the two streams."""
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,6 +12,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
     from rich.console import Console
 
+_FILE_WIDTH = 160  # a table in a file or a pipe has no window to fit in
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -114,7 +117,9 @@ def talk(message: str) -> None:
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """A rich console on stdout or stderr; it respects `NO_COLOR`, and is plain where nobody looks."""
+    """A rich console on stdout or stderr; it respects `NO_COLOR` and `COLUMNS`, and is plain where nobody looks."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    width = None if terminal or os.environ.get("COLUMNS") else _FILE_WIDTH
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)

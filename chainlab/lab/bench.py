@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib
 import json
+import logging
 import os
 import platform
 import statistics
@@ -18,6 +19,7 @@ import numpy as np
 
 from chainlab.errors import ChainlabError
 
+_log = logging.getLogger(__name__)
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -96,6 +98,7 @@ class Worker:
         self.name = script.stem
         settings = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads)), **(variables or {})}
         settings.setdefault("JAX_PLATFORMS", "cpu")
+        settings.setdefault("JAX_TRACEBACK_FILTERING", "off")  # the last line of a traceback is then its cause
         if environment == "chainlab":
             root = str(Path(__file__).parents[2])
             settings["PYTHONPATH"] = os.pathsep.join(filter(None, [root, settings.get("PYTHONPATH")]))
@@ -163,6 +166,8 @@ def interleave(workers: Mapping[str, Worker], *, rounds: int, repeat: int = 1) -
     for turn in range(rounds):
         for name in list(workers)[:: 1 if turn % 2 == 0 else -1]:
             timings[name].append(workers[name].time(repeat))
+        seconds = (f"{name} {rows[-1]['seconds']:.4g} s" for name, rows in timings.items())
+        _log.info("round %d of %d: %s", turn + 1, rounds, ", ".join(seconds))
     return timings
 
 
@@ -223,6 +228,7 @@ def compare(
     missing: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
         for name, (script, environment) in contenders.items():
+            _log.info("preparing %s", name)
             try:
                 worker = Worker(script, environment, threads=threads, variables=(variables or {}).get(name))
                 stack.callback(worker.close)
@@ -232,6 +238,7 @@ def compare(
                 if name == ours:
                     raise
                 missing[name] = str(error)
+                _log.info("missing %s: %s", name, str(error).splitlines()[0])
         if tolerance is not None:
             wanted = np.asarray(prepared[ours]["outputs"], float)
             for name in workers:

@@ -157,7 +157,7 @@ def _shifted(e: Evidence) -> Guess | None:
 
 
 def _edge(e: Evidence) -> Guess | None:
-    if e.right < 2 or e.leaf.complex:
+    if e.right < 2 or e.leaf.complex or len(e.wrong) < 2:  # one wrong coordinate at an end may be anything
         return None
     indices = np.stack(np.unravel_index(e.wrong, e.leaf.shape), 1)
     for axis, size in enumerate(e.leaf.shape):
@@ -217,9 +217,11 @@ def _broadcast(e: Evidence) -> Guess | None:
 
 def _some(e: Evidence) -> Guess:
     if e.right:
+        ratio = _constant(e.got[e.wrong] / e.want) if np.all(e.want != 0) else None
+        where = "there" if ratio is None else f"there, where got / want is {ratio:.6g}"
         return "wrong value", (
             f"{len(e.wrong)} of {len(e.wrong) + e.right} coordinates that were differenced are wrong and the others "
-            "are right: the rule is right in form; look for an index, a mask or a branch"
+            f"are right: the rule is right in form; look for an index, a mask or a branch {where}"
         )
     return "wrong value", "no coordinate is right: a term or an inner derivative is missing, or a residual is stale"
 
