@@ -1,5 +1,6 @@
 """Federated rounds against FedJAX, NumPy, PyTorch, pfl-research and Flower's simulation: one thread each."""
 
+import functools
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
