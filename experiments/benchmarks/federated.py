@@ -162,7 +162,8 @@ def convergence(data: str) -> list[Row]:
     from chainlab.federated import panels
     from chainlab.lab import run
     from chainlab.lab.config import load
-    from chainlab.lab.sweep import jobs, sweep
+    from chainlab.lab.jobs import jobs
+    from chainlab.lab.sweep import sweep
 
     config = f"federated/rounds_{data}"
     rows: list[Row] = []
