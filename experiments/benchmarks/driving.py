@@ -5,6 +5,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from chainlab.experiments.benchmarks.driving_comma import ego_motion
 from chainlab.lab.bench import Row, compare, ratios
 
 _PEERS = Path(__file__).parent / "peers"
@@ -124,5 +125,5 @@ def against_torch(rounds: int) -> list[Row]:
 
 
 def bench(rounds: int = 7) -> list[Row]:
-    """Every figure of driving that needs no training."""
-    return [*gradient(), *leak(), *rates(rounds), *against_torch(rounds)]
+    """Every figure of driving that needs no training but that of a Kalman filter's covariances."""
+    return [*gradient(), *leak(), *rates(rounds), *against_torch(rounds), *ego_motion()]
