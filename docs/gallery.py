@@ -1,9 +1,13 @@
-"""Write the results of README.md, docs/gallery.md and docs/gallery/ from docs/records; with --check, only compare."""
+"""Write README.md's results, docs/gallery.md, docs/gallery/ and docs/benchmarks.md from docs/records.
 
+With --check, only compare.
+"""
+
+import json
 import sys
 from pathlib import Path
 
-from chainlab.lab.gallery import END, START, fill, page, read_records, stale, stem
+from chainlab.lab.gallery import END, START, benchmark_page, fill, page, read_records, stale, stem
 
 ROOT = Path(__file__).parents[1]
 TABLES = (ROOT / "README.md", ROOT / "docs" / "gallery.md")
@@ -13,6 +17,8 @@ def pages() -> dict[Path, str]:
     """Every page that is written from records, as it should be."""
     records = read_records(ROOT / "docs" / "records")
     wanted = {path: fill(path.read_text(), records) for path in TABLES}
+    benchmarks = [json.loads(path.read_text()) for path in sorted((ROOT / "docs/records/benchmarks").glob("*.json"))]
+    wanted[ROOT / "docs" / "benchmarks.md"] = benchmark_page(benchmarks)
     return wanted | {ROOT / "docs" / "gallery" / f"{stem(each['config'])}.md": page(each) for each in records}
 
 

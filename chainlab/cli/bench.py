@@ -1,6 +1,7 @@
 """`chainlab bench`: measure the project's claims of speed and memory against its peers."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,8 +13,9 @@ from chainlab.errors import UsageError
 @verb("chainlab bench", "chainlab bench runner", "chainlab bench spiking --rounds 9 --json")
 @click.argument("name", required=False)
 @click.option("--rounds", type=click.IntRange(min=1), help="Interleaved rounds; its own number by default.")
+@click.option("--record", type=click.Path(path_type=Path), help="Also keep the figures in this folder.")
 @json_option
-def command(name: str | None, rounds: int | None, as_json: bool) -> int:
+def command(name: str | None, rounds: int | None, record: Path | None, as_json: bool) -> int:
     """Measure benchmark NAME against its peers, interleaved; without a name, list the benchmarks.
 
     Peers run in environments of their own: `make peers` builds them, `$CHAINLAB_PEERS` names where they are. A
@@ -35,18 +37,24 @@ def command(name: str | None, rounds: int | None, as_json: bool) -> int:
         out(result, as_json=True)
     else:
         _print(result)
+    if record is not None:
+        from chainlab.lab.gallery import save_benchmark
+
+        save_benchmark(result, record)
     return 0 if all(row["met"] is not False for row in result["rows"]) else 3
 
 
 def _print(result: dict[str, Any]) -> None:
     from rich.table import Table
 
+    from chainlab.lab.bench import remarks
+
     table = Table("claim", "case", "value", "range", "goal", "met", title=f"{result['bench']}, {_machine(result)}")
     for row in result["rows"]:
         value = "missing" if row["value"] is None else f"{row['value']:.4g}"
         spread = "" if row["spread"] is None else f"{row['spread'][0]:.4g} .. {row['spread'][1]:.4g}"
         met = {True: "yes", False: "NO", None: ""}[row["met"]]
-        case = row["case"] + (f"\n{row['note']}" if row["note"] else "")
+        case = row["case"] + (f"\n{beside}" if (beside := remarks(row)) else "")
         table.add_row(row["claim"], case, value, spread, row["goal"], met)
     console().print(table)
 

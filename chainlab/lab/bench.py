@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import datetime
 import importlib
 import json
 import logging
@@ -268,6 +269,23 @@ def machine() -> dict[str, Any]:
     }
 
 
+def remarks(row: Mapping[str, Any]) -> str:
+    """What stands beside a figure: the peers' figures, and its note.
+
+    Args:
+        row: A row of what `run` returns.
+
+    Returns:
+        The remarks, on one line.
+
+    Example:
+        >>> remarks({"peers": {"eager": 4.75, "compiled": None}, "note": "in ms"})
+        'eager 4.75, compiled missing; in ms'
+    """
+    peers = (f"{name} {'missing' if value is None else f'{value:.4g}'}" for name, value in row["peers"].items())
+    return " ".join("; ".join(filter(None, [", ".join(peers), row["note"]])).split())
+
+
 def names() -> list[str]:
     """The benchmarks that there are."""
     folder = Path(importlib.import_module("chainlab.experiments.benchmarks").__path__[0])
@@ -283,8 +301,9 @@ def run(name: str, rounds: int | None = None) -> dict[str, Any]:
         rounds: Interleaved rounds; the benchmark's own number when None.
 
     Returns:
-        `bench`, `machine`, and `rows` with every field of `Row` and `met`.
+        `bench`, `date`, `machine`, and `rows` with every field of `Row` and `met`.
     """
     module = importlib.import_module(f"chainlab.experiments.benchmarks.{name}")
     rows: list[Row] = module.bench() if rounds is None else module.bench(rounds)
-    return {"bench": name, "machine": machine(), "rows": [{**dataclasses.asdict(row), "met": row.met} for row in rows]}
+    found = [{**dataclasses.asdict(row), "met": row.met} for row in rows]
+    return {"bench": name, "date": datetime.date.today().isoformat(), "machine": machine(), "rows": found}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from chainlab.lab.bench import remarks
 from chainlab.lab.config import load
 from chainlab.lab.report import figure
 from chainlab.lab.report.panels import load_panels
@@ -139,3 +140,76 @@ def fill(page: str, records: Sequence[Mapping[str, Any]]) -> str:
 def stale(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """Configs whose record was made by another version of the config."""
     return [record["config"] for record in records if load(record["config"]).hash != record["config_hash"]]
+
+
+def save_benchmark(result: Mapping[str, Any], folder: Path) -> Path:
+    """Keep what a benchmark has measured.
+
+    Args:
+        result: What `chainlab.lab.bench.run` returned.
+        folder: Where records are kept.
+
+    Returns:
+        The record's file, `benchmarks/<name>.json`.
+    """
+    path = folder / "benchmarks" / f"{result['bench']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    return path
+
+
+def benchmark_table(record: Mapping[str, Any]) -> str:
+    """The figures of a benchmark as a Markdown table, lost ones included.
+
+    Args:
+        record: What `save_benchmark` kept.
+
+    Returns:
+        The table.
+
+    Example:
+        >>> row = {"claim": "gan/step", "case": "a step over torch eager", "value": 2.5, "goal": ">= 2.2", "met": True}
+        >>> print(benchmark_table({"rows": [{**row, "spread": [2.0, 2.75], "peers": {}, "note": ""}]}))
+        | claim | measured | figure | rounds | goal | met |
+        |---|---|---|---|---|---|
+        | gan/step | a step over torch eager | 2.5 | 2 to 2.75 | >= 2.2 | yes |
+    """
+    lines = ["| claim | measured | figure | rounds | goal | met |", "|---|---|---|---|---|---|"]
+    for row in record["rows"]:
+        cells = (
+            row["claim"],
+            row["case"] + (f" ({beside})" if (beside := remarks(row)) else ""),
+            "missing" if row["value"] is None else f"{row['value']:.4g}",
+            "" if row["spread"] is None else "{:.4g} to {:.4g}".format(*row["spread"]),
+            row["goal"],
+            {True: "yes", False: "**no**", None: ""}[row["met"]],
+        )
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def benchmark_page(records: Sequence[Mapping[str, Any]]) -> str:
+    """The page of all benchmarks.
+
+    Args:
+        records: What `save_benchmark` kept.
+
+    Returns:
+        The page, in Markdown.
+    """
+    parts = [
+        "# Benchmarks",
+        "Every claim of speed and memory, measured against its peers in one command: equal results first, then "
+        "interleaved rounds under one thread cap. A figure is the median of its rounds, and a ratio above 1 means "
+        "that chainlab is faster, where nothing else is said. Goals that are missed stand here too. The versions of "
+        "the peers are in `experiments/benchmarks/peers/*.txt`; `make peers` installs them.",
+    ]
+    for record in records:
+        machine, name = record["machine"], record["bench"]
+        parts += [
+            f"## {name}",
+            f"`chainlab bench {name}` on {record['date']}: {machine['processor']}, {machine['cores']} cores, Python "
+            f"{machine['python']}, JAX {machine['jax']} on {machine['devices'][0]}.",
+            benchmark_table(record),
+        ]
+    return "\n\n".join(parts) + "\n"

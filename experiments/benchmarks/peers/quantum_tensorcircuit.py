@@ -29,8 +29,8 @@ def prepare(case):
         return jnp.real(circuit.expectation_ps(z=[0]))
 
     if MODE == "shift":
-        shift = experimental.parameter_shift_grad(jax.jit(value), argnums=1)
-        gradient = lambda x, w: shift(x, w)  # noqa: E731
+        shift = experimental.parameter_shift_grad(jax.jit(lambda w, x: value(x, w)), argnums=0)  # 1 fails inside it
+        gradient = lambda x, w: shift(w, x)  # noqa: E731
     else:
         gradient = jax.grad(value, argnums=1)
     return quantum_case.timed(gradient, case)
