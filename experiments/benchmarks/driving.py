@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from chainlab.experiments.benchmarks.driving_comma import ego_motion
+
 from chainlab.lab.bench import Row, compare, ratios
 
 _PEERS = Path(__file__).parent / "peers"
