@@ -6,6 +6,21 @@ from annotated_types import Ge, Gt
 
 from chainlab.declare import config
 
+Connection = Literal[
+    "plain",
+    "residual",
+    "scaled",
+    "rezero",
+    "skipinit",
+    "fixup",
+    "pre_norm",
+    "post_norm",
+    "deepnorm",
+    "batch_norm",
+    "highway",
+]
+"""The ways in which a branch joins the stream; see `chainlab.deep.connect`."""
+
 
 @config
 class ChainConfig:
@@ -17,19 +32,7 @@ class ChainConfig:
     """Layers."""
     width: Annotated[int, Gt(0)] = 64
     """Features of every layer."""
-    connection: Literal[
-        "plain",
-        "residual",
-        "scaled",
-        "rezero",
-        "skipinit",
-        "fixup",
-        "pre_norm",
-        "post_norm",
-        "deepnorm",
-        "batch_norm",
-        "highway",
-    ] = "rezero"
+    connection: Connection = "rezero"
     """How a branch joins the stream: the cure for a gradient that does not arrive."""
     activation: str = "relu"
     """Activation of dense and convolutional branches, by its name in `chainlab.nn.activations`."""

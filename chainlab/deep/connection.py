@@ -1,30 +1,18 @@
 """How a branch joins the stream of a deep chain: the cures for a gradient that does not arrive."""
 
 import math
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 
+from chainlab.deep.config import Connection
 from chainlab.errors import UsageError
 from chainlab.nn.dense import affine
 from chainlab.nn.model import Model
 from chainlab.nn.norm import layer_norm, standardize
 from chainlab.typing import Params, PRNGKey
 
-Connection = Literal[
-    "plain",
-    "residual",
-    "scaled",
-    "rezero",
-    "skipinit",
-    "fixup",
-    "pre_norm",
-    "post_norm",
-    "deepnorm",
-    "batch_norm",
-    "highway",
-]
 connections: tuple[Connection, ...] = get_args(Connection)
 """The ways by name; see `connect`."""
 ADDITIVE: tuple[Connection, ...] = ("residual", "scaled", "rezero", "skipinit", "fixup", "pre_norm", "batch_norm")
