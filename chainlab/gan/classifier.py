@@ -92,7 +92,7 @@ def train_classifier(
         {
             "down0": down(channels, width),
             "leaky0": leaky(),
-            "down1": down(width, 2 * width, form="product" if jax.default_backend() == "cpu" else "auto"),
+            "down1": down(width, 2 * width),
             "leaky1": leaky(),
             "flat": flatten(3),
             "dense": dense(height * wide // 16 * 2 * width, features),

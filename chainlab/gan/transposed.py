@@ -8,14 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from chainlab.errors import UsageError
-
-
-def _form(form: str, where: str) -> str:
-    if form not in ("auto", "product", "lax"):
-        raise UsageError(f"{where}: form must be auto, product or lax, got {form!r}")
-    if form != "auto":
-        return form
-    return "product" if jax.default_backend() == "cpu" else "lax"
+from chainlab.nn.convolution import convolution_form, convolve
 
 
 def transposed_convolution(
@@ -57,7 +50,7 @@ def transposed_convolution(
         )
     flat = x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])
     crop = (k - s + 1) // 2
-    operation = _by_dilation if _form(form, "transposed_convolution") == "lax" else _by_product
+    operation = _by_dilation if convolution_form(form, "transposed_convolution") == "lax" else _by_product
     y = operation(flat, weight, s, crop)
     return y.reshape(*x.shape[:-3], *y.shape[1:])
 
@@ -99,14 +92,11 @@ def strided_convolution(
 ) -> Float[Array, "*batch low narrow outputs"]:
     r"""Convolution to $1/s$ of the size, $y_i = \sum_a W_a^\top x_{s i + a - c}$ with $c = \lceil (k - s)/2 \rceil$.
 
-    The product form gathers each output's patch by space-to-depth and one product. On CPU it is the faster one at
-    second order for images of few features; lax's is for many.
-
     Args:
         x: Images, features last; height and width are multiples of the stride.
         weight: Kernel of $k \times k$ taps, $k \ge s$.
         stride: $s$.
-        form: `product`, `lax`, or `auto`: `product` on CPU for four features or fewer, else `lax`.
+        form: See `chainlab.nn.convolve`.
 
     Returns:
         Images of $1/s$ of the height and width.
@@ -120,28 +110,5 @@ def strided_convolution(
             f"strided_convolution: wanted a square kernel of at least {s} taps, {x.shape[-1]} inputs and a size that "
             f"{s} divides, got kernel {weight.shape} and images {x.shape}"
         )
-    flat = x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])
     crop = (k - s + 1) // 2
-    kind = _form(form, "strided_convolution")
-    if kind == "lax" or (form == "auto" and x.shape[-1] > 4):
-        pads = [(crop, k - s - crop)] * 2
-        y = jax.lax.conv_general_dilated(flat, weight, (s, s), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    else:
-        y = _by_patches(flat, weight, s, crop)
-    return y.reshape(*x.shape[:-3], *y.shape[1:])
-
-
-def _by_patches(x: Array, weight: Array, s: int, crop: int) -> Array:
-    batch, height, width, inputs = x.shape
-    k, outputs = weight.shape[0], weight.shape[3]
-    m = -(-k // s)
-    low, narrow = height // s, width // s
-    after = m * s - s - crop
-    padded = jnp.pad(x, ((0, 0), (crop, after), (crop, after), (0, 0)))
-    tall, wide = low + m - 1, narrow + m - 1
-    tiles = padded.reshape(batch, tall, s, wide, s, inputs).transpose(0, 1, 3, 2, 4, 5)
-    tiles = tiles.reshape(batch, tall, wide, s * s * inputs)
-    patches = jnp.concatenate([tiles[:, a : a + low, b : b + narrow] for a in range(m) for b in range(m)], axis=-1)
-    taps = jnp.pad(weight, ((0, m * s - k), (0, m * s - k), (0, 0), (0, 0)))
-    columns = taps.reshape(m, s, m, s, inputs, outputs).transpose(0, 2, 1, 3, 4, 5).reshape(-1, outputs)
-    return (patches.reshape(-1, patches.shape[-1]) @ columns).reshape(batch, low, narrow, outputs)
+    return convolve(x, weight, (s, s), [(crop, k - s - crop)] * 2, form=form)

@@ -2,6 +2,7 @@ from .activation import activation as activation
 from .activation import activations as activations
 from .activation import gated as gated
 from .convolution import convolution as convolution
+from .convolution import convolve as convolve
 from .dense import affine as affine
 from .dense import dense as dense
 from .dropout import dropout as dropout
