@@ -1,7 +1,8 @@
 """Two-dimensional convolution, features last."""
 
 import math
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,22 @@ from chainlab.errors import UsageError
 from chainlab.nn.model import Model
 from chainlab.typing import Params, PRNGKey
 
+Margins: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+"""Zeros above and below, and left and right of an image, in pixels."""
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """How the kernel of a convolution slides over an image.
+
+    Attributes:
+        stride: Vertical and horizontal stride, in pixels.
+        padding: What is around the image.
+    """
+
+    stride: tuple[int, int]
+    padding: Literal["SAME", "VALID"] | Margins
+
 
 def convolution(
     inputs: int,
@@ -19,7 +36,7 @@ def convolution(
     kernel: tuple[int, int],
     *,
     stride: tuple[int, int] = (1, 1),
-    padding: Literal["SAME", "VALID"] = "SAME",
+    padding: Literal["SAME", "VALID"] | Margins = "SAME",
     bias: bool = True,
     weight_init: Initializer | None = None,
     dtype: DTypeLike = jnp.float32,
@@ -31,7 +48,7 @@ def convolution(
         outputs: Number of output features.
         kernel: Height and width of the kernel, in pixels.
         stride: Vertical and horizontal stride, in pixels.
-        padding: `SAME` or `VALID`.
+        padding: `SAME`, `VALID`, or the zeros above and below, and left and right of the image, in pixels.
         bias: Whether there is a bias.
         weight_init: Initialiser of `weight` (height, width, inputs, outputs); He normal by default.
         dtype: Type of the parameters.
@@ -40,10 +57,12 @@ def convolution(
         A model over `(*batch, height, width, inputs)` with parameters `weight` and, when asked for, `bias`.
 
     Raises:
-        UsageError: A size is less than 1, or an input does not have `inputs` features.
+        UsageError: A size is less than 1, a padding negative, or an input does not have `inputs` features.
     """
     if min(inputs, outputs, *kernel, *stride) < 1:
         raise UsageError(f"convolution needs sizes >= 1, got {inputs=}, {outputs=}, {kernel=}, {stride=}")
+    if not isinstance(padding, str) and min(min(margin) for margin in padding) < 0:
+        raise UsageError(f"convolution: padding must be at least 0, got {padding}")
     weight_init = weight_init or jax.nn.initializers.he_normal(in_axis=(0, 1, 2), out_axis=3)
 
     def init(key: PRNGKey) -> Params:
@@ -62,4 +81,4 @@ def convolution(
             y = y + jnp.broadcast_to(params["bias"], y.shape)
         return y.reshape(*x.shape[:-3], *y.shape[1:])
 
-    return Model(init, apply)
+    return Model(init, apply, Sliding(stride, padding))
