@@ -18,6 +18,9 @@ from jaxtyping import Array
 
 from chainlab import nn, spiking
 from chainlab.errors import MissingDependencyError, UsageError
+from chainlab.interop import nir_images as images
+from chainlab.nn.convolution import Sliding
+from chainlab.spiking.layers import Flattening, Pooling
 from chainlab.typing import Params
 
 if TYPE_CHECKING:
@@ -34,17 +37,21 @@ def _library() -> Any:
     return nir
 
 
-def to_nir(network: spiking.Network, params: Params, *, dt: float = 1e-4) -> "nir.NIRGraph":
+def to_nir(
+    network: spiking.Network, params: Params, *, dt: float = 1e-4, image: tuple[int, int] | None = None
+) -> "nir.NIRGraph":
     """A spiking network as a NIR graph; `nir.write(path, graph)` writes it.
 
     Args:
-        network: Dense layers, delays, and `lif`, `current_lif`, `integrate_and_fire` or `leaky_integrator` neurons,
-            recurrent or not. Neurons that fire must reset to zero, the only reset that NIR has.
+        network: Dense layers, convolutions, `sum_pool`, `flatten`, delays, and `lif`, `current_lif`,
+            `integrate_and_fire` or `leaky_integrator` neurons, recurrent or not. Neurons that fire must reset to zero,
+            the only reset that NIR has.
         params: Its parameters; learnt constants are written at their values.
         dt: Length of a step, in seconds; it is what ours and NIR's time constants differ by.
+        image: Height and width of the input of a network that begins with a convolution, in pixels.
 
     Returns:
-        The graph.
+        The graph, with the channels of images first.
 
     Raises:
         UsageError: A layer has no NIR node; names it.
@@ -56,11 +63,30 @@ def to_nir(network: spiking.Network, params: Params, *, dt: float = 1e-4) -> "ni
     nodes: dict[str, Any] = {}
     edges: list[tuple[str, str]] = []
     last, size = "input", 0
+    flat: tuple[int, tuple[int, int]] | None = None  # the image that the next dense layer reads flattened
     for name, layer in network.layers.items():
+        about, recurrent = layer.about, None
+        if flat and not _is_dense(params[name]):
+            raise UsageError(f"to_nir: layer {name!r}: flatten must be followed by a dense layer")
+        if isinstance(about, Sliding | Pooling | Flattening) and not (image and (nodes or isinstance(about, Sliding))):
+            raise UsageError(f"to_nir: layer {name!r} needs image=(height, width), and a convolution at the beginning")
         if isinstance(layer, spiking.Neuron):
             node, recurrent = _neuron_node(nir, name, layer, params[name], size, dt)
+            if image and recurrent is not None:
+                raise UsageError(f"to_nir: layer {name!r} is recurrent on images, for which there is no NIR node")
+            node = images.over_image(node, image) if image else node
+        elif isinstance(about, Sliding):
+            assert image is not None
+            node, image = images.convolution_node(nir, name, about, params[name], image)
+            size = node.weight.shape[0]
+        elif isinstance(about, Pooling):
+            assert image is not None
+            node, image = images.pooling_node(nir, about.window), (image[0] // about.window, image[1] // about.window)
+        elif isinstance(about, Flattening):
+            assert image is not None
+            node, flat, image = nir.Flatten(np.array([size, *image]), 0, -1), (size, image), None
         else:
-            node, recurrent = _dense_node(nir, name, params[name]), None
+            node, flat = _dense_node(nir, name, params[name], flat, image), None
             size = node.weight.shape[0]
         if not nodes:
             nodes["input"] = nir.Input(node.input_type)
@@ -70,15 +96,23 @@ def to_nir(network: spiking.Network, params: Params, *, dt: float = 1e-4) -> "ni
             nodes[f"{name}_recurrent"] = nir.Linear(recurrent)
             edges += [(name, f"{name}_recurrent"), (f"{name}_recurrent", name)]
         last = name
-    nodes["output"] = nir.Output(nodes[last].output_type)
+    nodes["output"] = nir.Output({"output": None})  # the library infers it, of which only it knows poolings' sizes
     edges.append((last, "output"))
     return nir.NIRGraph(nodes, edges)
 
 
-def _dense_node(nir: Any, name: str, params: Params) -> Any:
-    if set(params) - {"weight", "bias"} or np.ndim(params.get("weight")) != 2:
-        raise UsageError(f"to_nir: layer {name!r} has no NIR node; wanted a dense layer, a delay or a neuron")
+def _is_dense(params: Params) -> bool:
+    return set(params) <= {"weight", "bias"} and np.ndim(params.get("weight")) == 2
+
+
+def _dense_node(nir: Any, name: str, params: Params, flat: Any, image: Any) -> Any:
+    if not _is_dense(params):
+        wanted = "a dense layer, a convolution, sum_pool, flatten, a delay or a neuron"
+        raise UsageError(f"to_nir: layer {name!r} has no NIR node; wanted {wanted}")
+    if image:
+        raise UsageError(f"to_nir: layer {name!r} is dense and reads images: put spiking.flatten() before it")
     weight = np.asarray(params["weight"]).T
+    weight = images.channels_first(weight, *flat) if flat else weight
     return nir.Affine(weight, np.asarray(params["bias"])) if "bias" in params else nir.Linear(weight)
 
 
@@ -136,14 +170,14 @@ def from_nir(
     """A NIR graph as a spiking network; `nir.read(path)` reads one.
 
     Args:
-        graph: A chain of `Affine`, `Linear`, `Scale`-free `LIF`, `CubaLIF`, `IF`, `LI` and `Delay` nodes; a neuron may
-            have one `Affine` or `Linear` node from its output to its input.
+        graph: A chain of `Affine`, `Linear`, `Conv2d`, `SumPool2d`, `Flatten`, `LIF`, `CubaLIF`, `IF`, `LI` and `Delay`
+            nodes; a neuron may have one `Affine` or `Linear` node from its output to its input.
         dt: Length of a step, in seconds.
         surrogate: The spike of the neurons, which NIR does not describe.
 
     Returns:
         The network, with names from the graph, and its parameters. Constants are fixed, not learnt; a resistance is
-        multiplied into the weights before it.
+        multiplied into the weights before it. Images have their channels last, as everywhere here.
 
     Raises:
         UsageError: A node or connection has no counterpart; names it and its field.
@@ -155,10 +189,24 @@ def from_nir(
     layers: dict[str, Any] = {}
     params: dict[str, Any] = {}
     weights: str | None = None
+    flat: tuple[int, tuple[int, int]] | None = None
     for name, feedback in _chain(nir, graph):
         node: Any = graph.nodes[name]
+        if flat and not isinstance(node, nir.Affine | nir.Linear):
+            raise UsageError(f"from_nir: node {name!r}: a Flatten node must lead to an Affine or Linear one")
+        if isinstance(node, nir.Flatten):
+            layers[name], params[name], weights, flat = spiking.flatten(), {}, None, images.flattened(name, node)
+            continue
+        if isinstance(node, nir.SumPool2d):
+            layers[name], params[name] = images.from_pooling(name, node), {}
+            continue
+        if isinstance(node, nir.Conv2d):
+            layers[name], params[name] = images.from_convolution(name, node)
+            weights = name
+            continue
         if isinstance(node, nir.Affine | nir.Linear):
-            weight = jnp.asarray(np.asarray(node.weight, np.float32).T)
+            matrix = np.asarray(node.weight, np.float32)
+            weight, flat = jnp.asarray((images.channels_last(matrix, *flat) if flat else matrix).T), None
             layers[name] = nn.dense(*weight.shape, bias=isinstance(node, nir.Affine))
             params[name] = {"weight": weight}
             if isinstance(node, nir.Affine):
@@ -166,7 +214,7 @@ def from_nir(
             weights = name
             continue
         if isinstance(node, nir.Delay):
-            steps = np.asarray(node.delay, np.float32).ravel() / np.float32(dt)
+            steps = images.by_channel(name, "delay", node.delay).astype(np.float32) / np.float32(dt)
             layers[name] = spiking.delay(steps.size, max(1, int(np.ceil(steps.max()))))
             params[name] = {"delay": jnp.asarray(steps)}
             weights = None
@@ -189,7 +237,8 @@ def from_nir(
 
 def _chain(nir: Any, graph: Any) -> list[tuple[str, str | None]]:
     """The nodes in order, each with the node of its recurrent connection, from input to output."""
-    known = (nir.Affine, nir.Linear, nir.Delay, nir.LIF, nir.CubaLIF, nir.IF, nir.LI)
+    weighted = (nir.Affine, nir.Linear, nir.Conv2d, nir.SumPool2d, nir.Flatten)
+    known = (*weighted, nir.Delay, nir.LIF, nir.CubaLIF, nir.IF, nir.LI)
     names = {"input": [], "output": []}
     for name, node in graph.nodes.items():
         if isinstance(node, nir.Input):
@@ -227,7 +276,7 @@ def _neuron(nir: Any, name: str, node: Any, dt: float, surrogate: Surrogate) -> 
     """A neuron, and what its input must be multiplied by besides."""
 
     def field(key: str) -> np.ndarray:
-        return np.asarray(getattr(node, key), np.float64).ravel()
+        return images.by_channel(name, key, getattr(node, key))
 
     for key in ("v_leak", "v_reset"):
         if hasattr(node, key) and np.any(field(key) != 0):
@@ -260,7 +309,7 @@ def _neuron(nir: Any, name: str, node: Any, dt: float, surrogate: Surrogate) -> 
 
 
 def _positive(name: str, key: str, node: Any, dt: float) -> np.ndarray:
-    tau = np.asarray(getattr(node, key), np.float64).ravel()
+    tau = images.by_channel(name, key, getattr(node, key))
     if not np.all(tau > dt):
         raise UsageError(f"from_nir: node {name!r}: {key} must be greater than dt={dt} s, got {tau.min()}")
     return tau

@@ -3,7 +3,8 @@
 import functools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from chainlab.errors import UsageError
 from chainlab.nn.model import Model
 from chainlab.typing import Params, PRNGKey
 
-Padding = Literal["SAME", "VALID"] | Sequence[tuple[int, int]]
+Padding: TypeAlias = Literal["SAME", "VALID"] | Sequence[tuple[int, int]]
 """Pixels added before and after, along height and width, or a rule for them."""
 
 
@@ -130,13 +131,26 @@ def _slices(
     return [padded[:, a : a + height : p, b : b + width : q] for a in range(m) for b in range(n)], weight
 
 
+@dataclass(frozen=True)
+class Sliding:
+    """How the kernel of a convolution slides over an image.
+
+    Attributes:
+        stride: Vertical and horizontal stride, in pixels.
+        padding: What is around the image.
+    """
+
+    stride: tuple[int, int]
+    padding: Padding
+
+
 def convolution(
     inputs: int,
     outputs: int,
     kernel: tuple[int, int],
     *,
     stride: tuple[int, int] = (1, 1),
-    padding: Literal["SAME", "VALID"] = "SAME",
+    padding: Padding = "SAME",
     bias: bool = True,
     weight_init: Initializer | None = None,
     dtype: DTypeLike = jnp.float32,
@@ -148,7 +162,7 @@ def convolution(
         outputs: Number of output features.
         kernel: Height and width of the kernel, in pixels.
         stride: Vertical and horizontal stride, in pixels.
-        padding: `SAME` or `VALID`.
+        padding: `SAME`, `VALID`, or the zeros above and below, and left and right of the image, in pixels.
         bias: Whether there is a bias.
         weight_init: Initialiser of `weight` (height, width, inputs, outputs); He normal by default.
         dtype: Type of the parameters.
@@ -157,10 +171,12 @@ def convolution(
         A model over `(*batch, height, width, inputs)` with parameters `weight` and, when asked for, `bias`.
 
     Raises:
-        UsageError: A size is less than 1, or an input does not have `inputs` features.
+        UsageError: A size is less than 1, a padding negative, or an input does not have `inputs` features.
     """
     if min(inputs, outputs, *kernel, *stride) < 1:
         raise UsageError(f"convolution needs sizes >= 1, got {inputs=}, {outputs=}, {kernel=}, {stride=}")
+    if not isinstance(padding, str) and min(min(margin) for margin in padding) < 0:
+        raise UsageError(f"convolution: padding must be at least 0, got {padding}")
     weight_init = weight_init or jax.nn.initializers.he_normal(in_axis=(0, 1, 2), out_axis=3)
 
     def init(key: PRNGKey) -> Params:
@@ -174,4 +190,4 @@ def convolution(
         y = convolve(x, params["weight"], stride, padding)
         return y + jnp.broadcast_to(params["bias"], y.shape) if bias else y
 
-    return Model(init, apply)
+    return Model(init, apply, Sliding(stride, padding))

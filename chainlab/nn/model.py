@@ -14,6 +14,11 @@ class Model(NamedTuple):
     `apply` takes any leading batch axes with the features last. `key` switches on what is random in
     training (dropout, stochastic depth); without it `apply` is deterministic.
 
+    Attributes:
+        init: `init(key) -> params`.
+        apply: `apply(params, x, *, key=None) -> y`.
+        about: What the parameters alone do not tell, for interchange: the stride of a convolution, say.
+
     Example:
         >>> import jax
         >>> from chainlab import nn
@@ -25,6 +30,7 @@ class Model(NamedTuple):
 
     init: Callable[[PRNGKey], Params]
     apply: Callable[..., Any]
+    about: Any = None
 
 
 def sequential(layers: Mapping[str, Model]) -> Model:

@@ -11,6 +11,9 @@ decay of the synaptic current ($\mu = \lambda$ without one) and $W$ the recurren
 membrane that takes in a share $1 - \beta$ of its current multiplies $\lambda_t$ by it in $\mu_t$. The weights'
 gradient $\sum_t s_{t-1}^\top \mu_t$ is one product after the scan. The input enters the membrane additively, so
 that it need not be kept. `neuron.scan` of the same step is the oracle that the tests hold this to.
+
+Where the reset leaves $\partial v_{t+1} / \partial v_t = \beta$ and the input is constant, each step adds on its
+own and nothing is stored: the derivative is $\sum_t \mu_t = \sum_t \psi(v_t - \vartheta)\, g_t \sum_{k \le t} \beta^k$.
 """
 
 from dataclasses import dataclass
@@ -44,6 +47,13 @@ class Cell:
     synapse: bool
     normalize: bool
     learn: tuple[str, ...]
+
+    @property
+    def only_decays(self) -> bool:
+        """Whether a potential's derivative by the one before it is the decay, and no constant is differentiated."""
+        reset = self.membrane.reset
+        alike = reset == "none" or (reset == "subtract" and self.membrane.detach)
+        return alike and not self.synapse and not self.learn
 
 
 def cell_step(
@@ -96,6 +106,14 @@ def _backward(cell: Cell, residuals: tuple[Any, ...], cotangents: tuple[IFState,
     constants, weight, start, kept, steps = residuals
     at_end, spike_cotangents = cotangents
     learnt = {name: constants[name] for name in cell.learn}
+    if steps is not None and cell.only_decays and weight is None:
+        at_start, total = _of_constant(cell, constants, kept["v"], at_end["v"], spike_cotangents)
+        return (
+            {name: jnp.zeros_like(value) for name, value in constants.items()},
+            None,
+            at_start,
+            Constant(total, steps),
+        )
 
     def advance(v: Array, learnt: Constants) -> Array:
         return cell.membrane.advance({**constants, **learnt}, v, jnp.zeros((), v.dtype))
@@ -147,6 +165,25 @@ def _backward(cell: Cell, residuals: tuple[Any, ...], cotangents: tuple[IFState,
     size = weight.shape[0]
     weight_gradient = before_spikes.reshape(-1, size).T @ adjoints.reshape(-1, size)
     return gradients, weight_gradient, at_start, adjoints
+
+
+def _of_constant(
+    cell: Cell, constants: Constants, v: Array, at_end: Array, spike_cotangents: Array
+) -> tuple[IFState, Array]:
+    """Adjoints of the state before the first step and of a constant input, where the adjoint only decays."""
+    decay = constants["decay"][None] if constants["decay"].ndim else constants["decay"]
+    powers = decay ** jnp.arange(v.shape[0], dtype=v.dtype).reshape(-1, *(1,) * (v.ndim - 1))
+    of_input = jnp.cumsum((1 - decay) * powers if cell.normalize else powers, axis=0)
+    responses = (decay * powers, of_input)  # of each potential: to the state before the first step, to the input
+
+    def body(sums: tuple[Array, ...], inputs: tuple[Array, Array, tuple[Array, ...]]) -> tuple[tuple[Array, ...], None]:
+        v, spike, responses = inputs
+        (through_spike,) = jax.vjp(partial(cell.membrane.fire, constants), v)[1](spike)
+        return tuple(total + r * through_spike for total, r in zip(sums, responses, strict=True)), None
+
+    sums = tuple(response[-1] * at_end for response in responses)
+    (at_start, total), _ = jax.lax.scan(body, sums, (v, spike_cotangents, responses), unroll=scan_unroll())
+    return {"v": at_start}, total
 
 
 def _fire_all(cell: Cell, constants: Constants, v: Array) -> Array:

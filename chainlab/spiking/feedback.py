@@ -77,5 +77,5 @@ def _recurrent_cell(neuron: Neuron, init: Callable[[PRNGKey], Params]) -> Neuron
         xs = currents.expand() if isinstance(currents, Constant) else currents
         return unroll_cell(cell, values.read(params["neuron"], state["v"]), params["weight"], state, xs)
 
-    about = MappingProxyType({"kind": "recurrent", "neuron": neuron})
+    about = MappingProxyType({"kind": "recurrent", "neuron": neuron, "binary": neuron.about["binary"]})
     return Neuron(init, rest, step, unroll, lambda state: state["v"], True, about)

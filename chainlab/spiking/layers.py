@@ -1,6 +1,7 @@
 """Stateless layers that spiking networks need between neurons."""
 
 import math
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,28 @@ from jaxtyping import Array, Float
 from chainlab.errors import UsageError
 from chainlab.nn.model import Model
 from chainlab.typing import Params, PRNGKey
+
+
+@dataclass(frozen=True)
+class Flattening:
+    """That a layer merges its last axes.
+
+    Attributes:
+        axes: How many.
+    """
+
+    axes: int
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """That a layer sums over windows.
+
+    Attributes:
+        window: Height and width of a window, in pixels.
+    """
+
+    window: int
 
 
 def copies(inputs: int, count: int) -> Model:
@@ -57,7 +80,7 @@ def flatten(axes: int = 3) -> Model:
         del params, key
         return x.reshape(*x.shape[:-axes], math.prod(x.shape[-axes:]))
 
-    return Model(lambda key: {}, apply)
+    return Model(lambda key: {}, apply, Flattening(axes))
 
 
 def sum_pool(window: int) -> Model:
@@ -81,4 +104,4 @@ def sum_pool(window: int) -> Model:
         blocks = x.reshape(*batch, height // window, window, width // window, window, dim)
         return jnp.sum(blocks, axis=(-4, -2))
 
-    return Model(lambda key: {}, apply)
+    return Model(lambda key: {}, apply, Pooling(window))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from chainlab.errors import UsageError
 from chainlab.nn.model import Model
 from chainlab.spiking.neuron import Neuron, scan
+from chainlab.spiking.packing import apply_to_spikes
 from chainlab.spiking.sequences import Constant, Sequence, Silent, first, length, stepwise
 from chainlab.typing import Params, PRNGKey, State
 
@@ -102,16 +103,19 @@ class Network:
         after: dict[str, State] = {}
         counts: dict[str, Array] = {}
         keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, len(self.layers)))
+        binary = False
         for (name, layer), layer_key in zip(self.layers.items(), keys, strict=True):
             if isinstance(layer, Neuron):
                 run = layer.unroll or partial(scan, layer)
                 after[name], outputs = run(params[name], state[name], stepwise(xs))
                 if layer.spikes:
                     counts[name] = jnp.sum(outputs, axis=0)
-                xs = outputs
+                xs, binary = outputs, layer.about.get("binary", False)
+            elif binary and jax.tree.leaves(params[name]):
+                xs, binary = cast(Array, apply_to_spikes(layer.apply, params[name], stepwise(xs), layer_key)), False
             else:
                 # an array, or the arrays that a `Constant` or a `Silent` sequence consists of
-                xs = jax.tree.map(partial(layer.apply, params[name], key=layer_key), xs)
+                xs, binary = jax.tree.map(partial(layer.apply, params[name], key=layer_key), xs), False
         return Unrolled(after, xs.expand() if isinstance(xs, Constant | Silent) else xs, counts)
 
     def split(self) -> tuple[Callable[[Params, Array], Array], "Network"]:

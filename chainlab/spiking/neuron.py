@@ -25,7 +25,8 @@ class Neuron(NamedTuple):
             same derivative, by a faster way.
         membrane: `membrane(state)`, what is drawn as the membrane potential.
         spikes: Whether the output is a spike.
-        about: What it is, for interchange: its kind, constants and settings.
+        about: What it is, for interchange: its kind, constants and settings; and whether its outputs are `binary`,
+            exactly 0 and 1, so that a network may keep them as booleans.
     """
 
     init: Callable[[PRNGKey], Params]

@@ -177,7 +177,9 @@ def _integrate_and_fire(
     def unroll(params: Params, state: IFState, currents: Stepwise) -> tuple[IFState, Array]:
         return unroll_cell(cell, values.read(params, state["v"]), None, state, currents)
 
-    about: dict[str, Any] = {"kind": kind, "values": values, "cell": cell, "adjoint": by_hand}
+    # a spike function of the user's own need not give 0 and 1
+    binary = by_hand and isinstance(membrane.surrogate, Surrogate)
+    about: dict[str, Any] = {"kind": kind, "values": values, "cell": cell, "adjoint": by_hand, "binary": binary}
     return Neuron(
         values.init, rest, step, unroll if by_hand else None, lambda state: state["v"], True, MappingProxyType(about)
     )

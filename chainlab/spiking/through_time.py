@@ -147,14 +147,15 @@ def _footprint(objective: Objective, params: Params, xs: Sequence | Shape) -> tu
         return first(xs), state, objective.network.step(params, state, first(xs))[1]
 
     x, state, outputs = jax.eval_shape(shapes, params, xs)
-    kept, touched, spiking = 0, size(x), False
+    kept, touched, spiking, binary = 0, size(x), False, False
     for name, layer in objective.network.layers.items():
         if isinstance(layer, Neuron):
             # a neuron keeps its states, and its currents too where autodiff runs its steps again
             kept += size(state[name]) + (0 if layer.unroll else size(x))
-            spiking = True
+            spiking, binary = True, layer.about.get("binary", False)
         elif spiking:
-            kept += size(x)  # a product keeps what it multiplies; before the first neuron that is a slice of the inputs
+            # a product keeps what it multiplies; before the first neuron that is a slice of the inputs
+            kept, binary = kept + (math.prod(x.shape) if binary else size(x)), False
         # outputs and their adjoints
         touched += 2 * size(outputs[name]) + (size(state[name]) if isinstance(layer, Neuron) else 0)
         x = outputs[name]

@@ -1,12 +1,12 @@
 """Spiking networks against jaxpike, spyx, SpikingJelly and snnTorch: time and memory of the gradient, accuracy."""
 
 import statistics
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from chainlab.errors import MissingDataError
+from chainlab.experiments.benchmarks import spiking_accuracy
+
 from chainlab.lab.bench import PeerError, Row, compare, ratios
 
 _PEERS = Path(__file__).parent / "peers"
@@ -25,7 +25,7 @@ _SEMANTICS = {
     "snntorch": _DELAYED,
 }
 _LAYER = {"kind": "layer", "time": 500, "batch": 16, "size": 512, "threads": 2}
-_STEP = {"kind": "training", "time": 25, "batch": 128, "hidden": 128, "threads": 2}
+_STEP = {"kind": "training", "time": 25, "batch": 128, "hidden": 128, "steps": 20, "threads": 2}
 
 
 def bench(rounds: int = 7) -> list[Row]:
@@ -37,9 +37,10 @@ def bench(rounds: int = 7) -> list[Row]:
     Returns:
         One layer's gradient against its matrix products and against each peer, the training step with a constant
         input, the memory and time of recomputing and online rules, and accuracies beside classical classifiers.
-        Fashion-MNIST takes minutes: `chainlab verify spiking/fashion` measures it.
+        Fashion-MNIST takes minutes: `python -m chainlab.experiments.benchmarks.spiking_accuracy fashion` measures it.
     """
-    return [*layer_floor(rounds), *layer_peers(rounds), *training(rounds), *memory(rounds), *accuracy()]
+    accuracy = spiking_accuracy.rows("braille", "digits")
+    return [*layer_floor(rounds), *layer_peers(rounds), *training(rounds), *memory(rounds), *accuracy]
 
 
 def layer_floor(rounds: int, case: Mapping[str, Any] = _LAYER) -> list[Row]:
@@ -91,17 +92,20 @@ def layer_peers(rounds: int, case: Mapping[str, Any] = _LAYER) -> list[Row]:
 
 
 def training(rounds: int, case: Mapping[str, Any] = _STEP) -> list[Row]:
-    """An Adam step of 784-128-10 on a constant current, against each peer."""
+    """Adam steps of 784-128-10 on a constant current, against each peer.
+
+    Those of JAX are compiled into one loop, as the runner's are and as PyTorch cannot.
+    """
     text = f"784-{case['hidden']}-10, T={case['time']}, batch {case['batch']}, constant input, Adam step"
     variables = {"snntorch tutorial": {"SPIKING_VARIANT": "tutorial"}}
     scripts = {"snntorch": _SNNTORCH, "snntorch tutorial": _SNNTORCH}
     goals = {"snntorch": ">= 5", "snntorch tutorial": ">= 10"}
     request = {**case, "semantics": _DELAYED}
-    rows = _against("training", text, request, scripts, variables, goals, rounds, 2e-3, repeat=20)
+    rows = _against("training", text, request, scripts, variables, goals, rounds, 2e-3, repeat=1)
     # jaxpike has no constant input: it multiplies at every step, for which no goal is set
     for name, script, goals in (("spikingjelly", _SPIKINGJELLY, {"spikingjelly": ">= 5"}), ("jaxpike", _JAXPIKE, {})):
         request = {**case, "semantics": _SEMANTICS[name]}
-        rows += _against("training", text, request, {name: script}, {}, goals, rounds, 2e-3, repeat=20)
+        rows += _against("training", text, request, {name: script}, {}, goals, rounds, 2e-3, repeat=1)
     return rows
 
 
@@ -140,54 +144,6 @@ def memory(rounds: int, case: Mapping[str, Any] = _LAYER) -> list[Row]:
     ]
 
 
-def accuracy(splits: int = 5) -> list[Row]:
-    """Test accuracy of the packaged configs on small real data, beside classical classifiers on the same splits."""
-    try:
-        braille = [_trained("spiking/braille", [f"data.split={split}"]) for split in range(splits)]
-    except MissingDataError as error:
-        note = str(error).splitlines()[0]
-        rows = [Row("accuracy/braille", "Braille readings, mean test accuracy", None, ">= 0.99", note=note)]
-    else:
-        found = [run["accuracy"] for run in braille]
-        text = f"Braille readings, 27 classes, {splits} splits"
-        peers = {name: statistics.mean(run["classical"][name] for run in braille) for name in braille[0]["classical"]}
-        spread = (min(found), max(found))
-        seconds = max(run["cpu_seconds"] for run in braille)
-        rows = [
-            Row("accuracy/braille", f"{text}, mean test accuracy", statistics.mean(found), ">= 0.99", peers, spread),
-            Row("accuracy/braille-worst", f"{text}, lowest test accuracy", min(found), ">= 0.968"),
-            Row("accuracy/braille-seconds", f"{text}, CPU seconds a run with compilation, slowest", seconds, "<= 30"),
-        ]
-    digits = [_trained("spiking/digits", [], seed) for seed in range(3)]
-    found = [run["accuracy"] for run in digits]
-    text = "digits, mean test accuracy of 3 seeds"
-    spread = (min(found), max(found))
-    rows.append(Row("accuracy/digits", text, statistics.mean(found), ">= 0.95", digits[0]["classical"], spread))
-    seconds = max(run["cpu_seconds"] for run in digits)
-    rows.append(Row("accuracy/digits-seconds", "digits, CPU seconds a run with compilation", seconds, "<= 60"))
-    return rows
-
-
-def _trained(name: str, overrides: list[str], seed: int = 0) -> dict[str, Any]:
-    """Train a packaged config for one seed: test accuracy, CPU seconds, and classical accuracies on its split."""
-    import jax
-
-    from chainlab import spiking
-    from chainlab.lab.config import load
-    from chainlab.lab.loop import build
-
-    began = time.process_time()
-    document = load(name, overrides)
-    task, steps = document.task(), document.envelope.run.steps
-    loop = build(task, [seed], steps)
-    replica, _ = loop.steps(loop.start(), 0, steps, jax.tree.map(jax.numpy.asarray, task.data.arrays))
-    accuracy = float(loop.evaluate(replica, task.data.splits["test"])["accuracy"])
-    seconds = time.process_time() - began
-    rows = spiking.classical(task.data.arrays, task.data.splits["test"])
-    classical = {row["classifier"]: row["test accuracy"] for row in rows}
-    return {"accuracy": accuracy, "cpu_seconds": seconds, "classical": classical}
-
-
 def _against(
     claim: str,
     text: str,
@@ -221,7 +177,7 @@ def _against(
             rows.append(Row(label, text, None, goals.get(name, ""), {name: None}, note=missing[name]))
             continue
         median, low, high = faster[name]
-        note = _milliseconds(timings, repeat)
+        note = _milliseconds(timings, repeat * request.get("steps", 1))
         rows.append(
             Row(label, f"{text}, times faster than {name}", median, goals.get(name, ""), spread=(low, high), note=note)
         )
@@ -238,4 +194,4 @@ def _milliseconds(timings: Mapping[str, Any], repeat: int = 2) -> str:
     medians = {
         name: statistics.median(row["seconds"] for row in rows) / repeat for name, rows in timings.items() if rows
     }
-    return "ms: " + ", ".join(f"{name} {1e3 * seconds:.1f}" for name, seconds in medians.items())
+    return "ms: " + ", ".join(f"{name} {1e3 * seconds:.3g}" for name, seconds in medians.items())

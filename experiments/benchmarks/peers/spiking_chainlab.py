@@ -63,7 +63,7 @@ def layer(case):
 
 
 def training(case):
-    """An Adam step of 784-hidden-10 on a constant current."""
+    """Adam steps of 784-hidden-10 on a constant current."""
     x, y, first, second = spiking_jax.images(case)
     semantics = case["semantics"]
     net = spiking.Network(
@@ -87,7 +87,7 @@ def training(case):
         "dense1": {"bias": jnp.zeros(10), "weight": second},
         "lif1": {},
     }
-    return spiking_jax.adam(value_and_grad, params)
+    return spiking_jax.adam(value_and_grad, params, case["steps"])
 
 
 serve(lambda case: {"layer": layer, "training": training}[case["kind"]](case))

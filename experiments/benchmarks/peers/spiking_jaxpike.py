@@ -38,13 +38,16 @@ def layer(case):
 def training(case):
     x, y, first, second = spiking_jax.images(case)
     net = jaxpike.Sequential(dense(first, True), lif(), dense(second, True), lif())
-    params, static = eqx.partition(net, eqx.is_inexact_array)
+    # its time constants are parameters too, and would be learnt
+    is_dense = lambda layer: isinstance(layer, jaxpike.Dense)  # noqa: E731
+    learnt = jax.tree.map(lambda layer: jax.tree.map(lambda _: is_dense(layer), layer), net, is_leaf=is_dense)
+    params, static = eqx.partition(net, jax.tree.map(lambda leaf, on: on and eqx.is_inexact_array(leaf), net, learnt))
 
     def loss(params):
         xs = jnp.broadcast_to(x, (case["time"], *x.shape))
         return spiking_jax.cross_entropy(jnp.sum(jaxpike.unroll(eqx.combine(params, static), xs)[0], axis=0), y)
 
-    return spiking_jax.adam(jax.value_and_grad(loss), params)
+    return spiking_jax.adam(jax.value_and_grad(loss), params, case["steps"], unit=1 / (1 - DECAY))
 
 
 serve(lambda case: {"layer": layer, "training": training}[case["kind"]](case))
