@@ -214,8 +214,9 @@ def test_classical_classifiers():
     rng = np.random.default_rng(0)
     y = np.arange(60) % 2
     part = {"x": rng.normal(size=(60, 2, 3)) + 3 * y[:, None, None], "y": y}
-    rows = spiking.classical(part, part, names=["logistic regression"])
-    assert rows[0]["test accuracy"] > 0.95
+    svm, logistic = spiking.classical(part, part, names=["SVM (RBF, C=10)", "logistic regression"], most=40)
+    assert (svm["trained on"], logistic["trained on"]) == (40, 60)
+    assert min(svm["test accuracy"], logistic["test accuracy"]) > 0.95
     with pytest.raises(UsageError, match="unknown classifier"):
         spiking.classical(part, part, names=["perceptron"])
 
