@@ -11,7 +11,8 @@ from chainlab.driving.conditions import Condition
 from chainlab.driving.figures import draw_box, draw_camera, draw_world
 from chainlab.driving.road import locate
 from chainlab.driving.scene import Snapshot
-from chainlab.driving.simulation import TICK, Driver, Route, Trip, look, move, start
+from chainlab.driving.simulation import Driver, look
+from chainlab.driving.trip import TICK, Route, Trip, move, start
 from chainlab.typing import Params, PRNGKey
 
 

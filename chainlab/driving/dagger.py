@@ -10,7 +10,8 @@ from chainlab.driving.conditions import Condition, health, training_condition
 from chainlab.driving.expert import expert
 from chainlab.driving.policy import SCALE
 from chainlab.driving.scene import Sample
-from chainlab.driving.simulation import Route, Trip, look, move, sample_route, start
+from chainlab.driving.simulation import look
+from chainlab.driving.trip import Route, Trip, move, sample_route, start
 from chainlab.driving.vehicle import Command, into_frame
 from chainlab.typing import PRNGKey
 

@@ -15,8 +15,9 @@ from chainlab.driving.lidar import LIDAR, points
 from chainlab.driving.policy import Policy
 from chainlab.driving.road import LANE_WIDTH, Road, at
 from chainlab.driving.scene import Layout, sample
-from chainlab.driving.simulation import Drive, drive, expert_driver, network_driver, sample_route
+from chainlab.driving.simulation import Drive, drive, expert_driver, network_driver
 from chainlab.driving.traffic import LENGTH, WIDTH, Cars
+from chainlab.driving.trip import sample_route
 from chainlab.typing import Params
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def draw_camera(axes: "Axes", image: Array, ranges: Array) -> None:
 
 
 def draw_world(axes: "Axes", road: Road, middle: float, cars: Cars | None = None, reach: float = 60.0) -> None:
-    """The road from above around a place, with its lines and the other cars.
+    """The road from above around a place, with its lines, its banks and the other cars.
 
     Args:
         axes: Where to draw.
@@ -73,9 +74,13 @@ def draw_world(axes: "Axes", road: Road, middle: float, cars: Cars | None = None
         reach: How far to show, m.
     """
     x = np.linspace(middle - reach / 3, middle + reach, 200)
-    for offset, style in ((-LANE_WIDTH / 2, "-"), (LANE_WIDTH / 2, "--"), (1.5 * LANE_WIDTH, "-")):
+    lines = [(-LANE_WIDTH / 2, "-", "0.5"), (LANE_WIDTH / 2, "--", "0.5"), (1.5 * LANE_WIDTH, "-", "0.5")]
+    if road.banks is not None:
+        left, right = map(float, road.banks)
+        lines += [(foot, "-", "tab:green") for foot in (left, -right) if abs(foot) < reach]
+    for offset, style, colour in lines:
         line = at(road, jax.numpy.asarray(x), jax.numpy.full(x.shape, offset))
-        axes.plot(*(np.asarray(part) for part in line[:2]), style, color="0.5", linewidth=0.8)
+        axes.plot(*(np.asarray(part) for part in line[:2]), style, color=colour, linewidth=0.8)
     for pose in zip(*(np.asarray(leaf) for leaf in cars[:3]), strict=True) if cars is not None else ():
         draw_box(axes, *map(float, pose), colour="tab:blue")
 

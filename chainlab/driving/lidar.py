@@ -1,17 +1,21 @@
-"""A forward LiDAR by exact ray-box tests; it sees cars and flat ground, and no paint."""
+"""A forward LiDAR by exact ray-box tests; it sees cars, banks beside the road and flat ground, and no paint."""
 
 import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from chainlab.driving.conditions import Condition
 from chainlab.driving.noise import normal, seed_of, uniform
+from chainlab.driving.road import Road, centre
 from chainlab.driving.traffic import HEIGHT, LENGTH, WIDTH, Cars
 from chainlab.driving.vehicle import Vehicle, into_frame
 from chainlab.typing import PRNGKey
+
+BANK_HEIGHT = 0.8  # m
 
 
 class Lidar(NamedTuple):
@@ -43,7 +47,12 @@ LIDAR = Lidar()
 
 
 def sweep(
-    ego: Vehicle, cars: Cars, condition: Condition, key: PRNGKey, lidar: Lidar = LIDAR
+    ego: Vehicle,
+    cars: Cars,
+    condition: Condition,
+    key: PRNGKey,
+    lidar: Lidar = LIDAR,
+    road: Road | None = None,
 ) -> Float[Array, "rings beams"]:
     """Ranges of one sweep.
 
@@ -53,6 +62,7 @@ def sweep(
         condition: Weather and faults of the LiDAR (all but `skew`, which is a matter of time).
         key: Randomness of noise and lost returns.
         lidar: The LiDAR.
+        road: The road, whose banks it sees; without one the land is flat.
 
     Returns:
         Ranges in m, `lidar.reach` where nothing returned.
@@ -77,8 +87,44 @@ def sweep(
     leave = jnp.minimum(leave[:, None, :], ground[None, :, None])
     hit = jnp.where((enter < leave) & (enter > 0), enter, lidar.reach)
     horizontal = jnp.minimum(jnp.min(hit, axis=0), ground[:, None])
+    if road is not None and road.banks is not None:
+        horizontal = jnp.minimum(horizontal, _to_bank(ego, road, road.banks, down, lidar))
     ranges = jnp.minimum(horizontal / flat[:, None], lidar.reach)
     return _sense(ranges, condition, key, lidar)
+
+
+def _to_bank(ego: Vehicle, road: Road, banks: Array, down: np.ndarray, lidar: Lidar) -> Array:
+    """Horizontal distance at which each ray meets a bank, or else the ground.
+
+    A bank rises by `BANK_HEIGHT` and stays as high. A ray can only meet it where it flies lower than that, and a
+    stretch so short that the distance from the road is nearly linear along it.
+    """
+    azimuth = ego.heading + jnp.asarray(lidar.azimuth, ego.x.dtype)
+    c, s = jnp.cos(azimuth)[None, :], jnp.sin(azimuth)[None, :]
+    x = ego.x + lidar.forward * jnp.cos(ego.heading)
+    y = ego.y + lidar.forward * jnp.sin(ego.heading)
+
+    def beyond(distance: Array) -> Array:
+        """How far behind the foot of a bank, m."""
+        height, slope = centre(road, x + distance * c)
+        offset = (y + distance * s - height) * jax.lax.rsqrt(1 + slope**2)
+        return jnp.maximum(offset - banks[0], -offset - banks[1])
+
+    shape = (len(down), len(lidar.azimuth))
+    near = jnp.broadcast_to(jnp.asarray((lidar.height - BANK_HEIGHT) / down, ego.x.dtype)[:, None], shape)
+    far = jnp.broadcast_to(jnp.asarray(lidar.height / down, ego.x.dtype)[:, None], shape)
+    behind_near, behind_far = beyond(near), beyond(far)
+    over, met = behind_near >= 0, behind_far > 0
+    start, end = near, far
+    for last in (False, True):  # regula falsi
+        across = met & ~over
+        share = behind_near / jnp.where(across, behind_near - behind_far, -1.0)
+        crossing = start + jnp.where(across, share, 0.0) * (end - start)
+        if not last:
+            there = beyond(crossing)
+            start, behind_near = jnp.where(there < 0, crossing, start), jnp.where(there < 0, there, behind_near)
+            end, behind_far = jnp.where(there < 0, end, crossing), jnp.where(there < 0, behind_far, there)
+    return jnp.where(met, jnp.where(over, near, crossing), far)
 
 
 def _slab(position: Array, direction: Array, half: float) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from chainlab import nn
 from chainlab.driving.encoders import CameraEncoder, LidarEncoder, camera_encoder, ego_features, lidar_encoder
 from chainlab.driving.fusion import EGO, TARGETS, Fused, Inputs, Sizes, fusion
+from chainlab.driving.lidar import LIDAR
 from chainlab.driving.readers import DiagonalGaussian, head
 from chainlab.driving.scene import Observation
 from chainlab.driving.vehicle import Command
@@ -19,6 +20,7 @@ from chainlab.typing import Params, PRNGKey
 Sensor = Literal["camera", "lidar"]
 SENSORS: tuple[Sensor, ...] = ("camera", "lidar")
 SCALE = (0.07, 2.0)  # rad and m/s^2: one unit of what networks answer
+_DARKEST = 0.01  # brightest pixel of a frame that shows nothing
 
 
 class Policy(NamedTuple):
@@ -124,11 +126,26 @@ def policy(
             name: encoder.model.apply(params["encoders"][name], measured[owner[name]])
             for name, encoder in encoders.items()
         }
-        present = jnp.stack([flat.present[:, SENSORS.index(sensor)] for sensor in owner.values()], axis=-1)
+        there = flat.present * delivering(flat)
+        present = jnp.stack([there[:, SENSORS.index(sensor)] for sensor in owner.values()], axis=-1)
         fused = fuse.apply(params["fusion"], Inputs(tokens, ego_features(flat.ego), present, flat.lidar))
         return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), fused)
 
     return Policy(init, apply, tuple(sensors), owner)
+
+
+def delivering(observation: Observation) -> Float[Array, "*batch 2"]:
+    """Which sensors measured anything: frames without light and sweeps without a return are known to be missing.
+
+    Args:
+        observation: The observation.
+
+    Returns:
+        1 for a sensor that delivers, 0 for one that does not (camera, LiDAR).
+    """
+    light = jnp.max(observation.camera, axis=(-3, -2, -1)) > _DARKEST
+    returns = jnp.min(observation.lidar, axis=(-3, -2, -1)) < LIDAR.reach
+    return jnp.stack([light, returns], axis=-1).astype(observation.present.dtype)
 
 
 def masked(observation: Observation, sensors: Sequence[Sensor]) -> Observation:

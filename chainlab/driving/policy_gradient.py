@@ -13,7 +13,8 @@ from chainlab.driving.expert import DESIRED_SPEED, expert, intelligent_driver, l
 from chainlab.driving.policy import SCALE
 from chainlab.driving.road import curvature, locate
 from chainlab.driving.scene import Observation, Scene
-from chainlab.driving.simulation import TICK, Driver, Route, Trip, look, move, start
+from chainlab.driving.simulation import Driver, Sight, remember, scene_of, see
+from chainlab.driving.trip import TICK, Route, Trip, move, start
 from chainlab.driving.vehicle import Command, kinematic
 from chainlab.errors import UsageError
 from chainlab.nn import Model
@@ -146,16 +147,20 @@ def drive_cost(
         raise UsageError(f"truncation must divide the {ticks} ticks of a drive, got {span}")
 
     @jax.checkpoint
-    def tick(trip: Trip, key: PRNGKey) -> tuple[Trip, tuple[Array, Array]]:
-        command = driver(params, *look(route, trip, condition, key))
+    def tick(carry: tuple[Trip, Sight], key: PRNGKey) -> tuple[tuple[Trip, Sight], tuple[Array, Array]]:
+        trip, sight = carry
+        sight, observation = see(route, trip, sight, condition, key)
+        command = driver(params, observation, scene_of(route, trip))
         trip = move(route, trip, command, vehicle)
-        return trip, (cost(route, trip, command), jnp.abs(locate(route.road, trip.ego.x, trip.ego.y).offset))
+        lateral = jnp.abs(locate(route.road, trip.ego.x, trip.ego.y).offset)
+        return (trip, sight), (cost(route, trip, command), lateral)
 
-    def stretch(trip: Trip, keys: Key[Array, " time"]) -> tuple[Trip, tuple[Array, Array]]:
-        return jax.lax.scan(tick, jax.lax.stop_gradient(trip), keys)
+    def stretch(carry: tuple[Trip, Sight], keys: Key[Array, " time"]) -> Any:
+        return jax.lax.scan(tick, jax.lax.stop_gradient(carry), keys)
 
-    keys = jax.random.split(key, ticks).reshape(ticks // span, span)
-    _, (costs, lateral) = jax.lax.scan(stretch, start(route), keys)
+    first, rest = jax.random.split(key)
+    trip, keys = start(route), jax.random.split(rest, ticks).reshape(ticks // span, span)
+    _, (costs, lateral) = jax.lax.scan(stretch, (trip, remember(route, trip, condition, first)), keys)
     return jnp.mean(costs), jnp.mean(lateral)
 
 

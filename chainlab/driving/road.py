@@ -14,6 +14,8 @@ from chainlab.typing import PRNGKey
 LANE_WIDTH = 3.5  # m
 _WAVELENGTHS = ((80.0, 140.0), (140.0, 240.0), (240.0, 400.0))  # m
 _CURVATURES = (0.006, 0.004, 0.003)  # 1/m, largest of each wave
+_BANKS = ((6.5, 7.0), (5.1, 5.6))  # where the left and the right bank rise, m from the ego lane's centre
+_NO_BANK = 1e3  # m
 
 
 class Road(NamedTuple):
@@ -23,19 +25,23 @@ class Road(NamedTuple):
         amplitude: $a_i$, in metres.
         frequency: $\omega_i$, in radians a metre.
         phase: $\phi_i$, in radians.
+        banks: Distances from the centre line at which a bank rises to the left and to the right, in metres; None
+            where the land is flat.
     """
 
     amplitude: Float[Array, " waves"]
     frequency: Float[Array, " waves"]
     phase: Float[Array, " waves"]
+    banks: Float[Array, "2"] | None = None
 
 
-def sample_road(key: PRNGKey, curviness: float = 1.0) -> Road:
+def sample_road(key: PRNGKey, curviness: float = 1.0, *, banks: bool = False) -> Road:
     """Draw a road of three waves; the tightest bends have a radius of some 80 m.
 
     Args:
         key: Randomness.
         curviness: Factor on every curvature; 0 is a straight road.
+        banks: Whether there may be banks beside it: on either side in four of five cases, beyond the verge.
 
     Returns:
         The road.
@@ -49,7 +55,19 @@ def sample_road(key: PRNGKey, curviness: float = 1.0) -> Road:
     low, high = jnp.asarray(_WAVELENGTHS).T
     frequency = 2 * jnp.pi / jax.random.uniform(keys[0], (3,), minval=low, maxval=high)
     curvature = curviness * jnp.asarray(_CURVATURES) * jax.random.uniform(keys[1], (3,), minval=-1.0)
-    return Road(curvature / frequency**2, frequency, jax.random.uniform(keys[2], (3,), maxval=2 * jnp.pi))
+    phase = jax.random.uniform(keys[2], (3,), maxval=2 * jnp.pi)
+    road = Road(curvature / frequency**2, frequency, phase)
+    if not banks:
+        return road
+    there, where = jax.random.split(jax.random.fold_in(key, 3))
+    nearest, farthest = jnp.asarray(_BANKS).T
+    foot = jax.random.uniform(where, (2,), minval=nearest, maxval=farthest)
+    return road._replace(banks=jnp.where(jax.random.bernoulli(there, 0.8, (2,)), foot, _NO_BANK))
+
+
+def _waves(road: Road) -> list[tuple[Array, ...]]:
+    """Amplitude, frequency and phase, wave by wave."""
+    return list(zip(*(jnp.unstack(leaf) for leaf in (road.amplitude, road.frequency, road.phase)), strict=True))
 
 
 def centre(road: Road, x: Float[Array, "*points"]) -> tuple[Float[Array, "*points"], Float[Array, "*points"]]:
@@ -63,7 +81,7 @@ def centre(road: Road, x: Float[Array, "*points"]) -> tuple[Float[Array, "*point
         World y in metres, and dy/dx.
     """
     y, slope = jnp.zeros_like(x), jnp.zeros_like(x)
-    for a, w, p in zip(*(jnp.unstack(leaf) for leaf in road), strict=True):
+    for a, w, p in _waves(road):
         angle = w * x + p
         y, slope = y + a * jnp.sin(angle), slope + a * w * jnp.cos(angle)
     return y, slope
@@ -81,7 +99,7 @@ def curvature(road: Road, x: Float[Array, "*points"]) -> Float[Array, "*points"]
     """
     _, slope = centre(road, x)
     second = jnp.zeros_like(x)
-    for a, w, p in zip(*(jnp.unstack(leaf) for leaf in road), strict=True):
+    for a, w, p in _waves(road):
         second = second - a * w**2 * jnp.sin(w * x + p)
     return second / (1 + slope**2) ** 1.5
 

@@ -108,15 +108,20 @@ def observe(
     """
     keys = jax.random.split(key, 4)
     frames = jax.vmap(lambda s, k: render(road, s.ego, s.cars, condition, k, camera))
-    sweeps = jax.vmap(lambda s, k: sweep(s.ego, s.cars, condition, k, lidar))
+    sweeps = jax.vmap(lambda s, k: sweep(s.ego, s.cars, condition, k, lidar, road))
     # a frozen camera repeats its noise as well
     keys = keys.at[1].set(
         jax.random.wrap_key_data(
             jnp.where(jnp.asarray(condition.frozen) > 0, jax.random.key_data(keys[0]), jax.random.key_data(keys[1]))
         )
     )
-    own = jnp.stack([ego.speed, ego.acceleration, ego.yaw_rate])
+    own = own_motion(ego)
     return Observation(frames(seen.camera, keys[:2]), sweeps(seen.lidar, keys[2:]), own, jnp.ones_like(own[:2]))
+
+
+def own_motion(ego: Vehicle) -> Float[Array, "3"]:
+    """Speed in m/s, acceleration in m/s^2 and yaw rate in rad/s: what the ego observes of itself."""
+    return jnp.stack([ego.speed, ego.acceleration, ego.yaw_rate])
 
 
 def sample_ego(key: PRNGKey, road: Road, spread: float = 1.0) -> Vehicle:
@@ -146,13 +151,13 @@ def sample_scene(key: PRNGKey, layout: Layout) -> Scene:
 
     Args:
         key: Randomness.
-        layout: Cars independent of the road, or traffic that follows it.
+        layout: Cars independent of the road on flat land, or traffic and banks that follow it.
 
     Returns:
         The scene.
     """
     keys = jax.random.split(key, 3)
-    road = sample_road(keys[0])
+    road = sample_road(keys[0], banks=layout == "following")
     ego = sample_ego(keys[1], road)
     if layout == "independent":
         return Scene(road, Snapshot(ego, independent_layout(keys[2], ego)))

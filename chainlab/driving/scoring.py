@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from chainlab.driving.conditions import Condition
-from chainlab.driving.simulation import TICK, Drive, Driver, Route, drive, expert_driver, sample_route
+from chainlab.driving.simulation import Drive, Driver, drive, expert_driver
+from chainlab.driving.trip import TICK, Route, sample_route
 from chainlab.driving.vehicle import kinematic
 from chainlab.typing import Params, PRNGKey
 

@@ -5,64 +5,23 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
+from chainlab.driving.camera import render
 from chainlab.driving.conditions import Condition
 from chainlab.driving.expert import expert
+from chainlab.driving.lidar import sweep
 from chainlab.driving.policy import Policy
-from chainlab.driving.road import LANE_WIDTH, Road, locate, sample_road
-from chainlab.driving.scene import HISTORY, Moments, Observation, Scene, Snapshot, observe, sample_ego, stack
-from chainlab.driving.traffic import Traffic, advance, collides, following_layout, poses, rewind_cars
-from chainlab.driving.vehicle import Command, Vehicle, kinematic, rewind
+from chainlab.driving.road import locate
+from chainlab.driving.scene import HISTORY, Moments, Observation, Scene, Snapshot, observe, own_motion, stack
+from chainlab.driving.trip import REMEMBERED, TICK, Route, Trip, move, start
+from chainlab.driving.vehicle import Command, kinematic
 from chainlab.typing import Params, PRNGKey
 
-TICK = 0.2  # between two observations, s
-_SUBSTEPS = 2  # of the dynamics in a tick
-_REMEMBERED = 6  # snapshots
-OFF_LANE = LANE_WIDTH / 2  # distance of the rear axle from the lane's centre at which the lane is lost, m
+_APART = round(HISTORY / TICK)  # ticks between the two moments of an observation
 
 Driver = Callable[[Params, Observation, Scene], Command]
 """`driver(params, observation, scene) -> command`; the scene is for drivers that know more than sensors tell."""
-
-
-class Route(NamedTuple):
-    """Where a drive starts.
-
-    Attributes:
-        road: The road.
-        ego: The ego vehicle.
-        traffic: The other cars.
-    """
-
-    road: Road
-    ego: Vehicle
-    traffic: Traffic
-
-
-class Trip(NamedTuple):
-    """A drive in progress.
-
-    Attributes:
-        ego: The ego vehicle.
-        traffic: The other cars.
-        past: The last snapshots, the newest first.
-        first: The first snapshot: what a frozen camera shows.
-        time: Since the start, s.
-        alive: 1 until the first collision or lost lane.
-        collided: Whether it ended in a collision.
-        lost: Whether it ended off the lane.
-        progress: Along the road while alive, m.
-    """
-
-    ego: Vehicle
-    traffic: Traffic
-    past: Snapshot
-    first: Snapshot
-    time: Float[Array, ""]
-    alive: Float[Array, ""]
-    collided: Bool[Array, ""]
-    lost: Bool[Array, ""]
-    progress: Float[Array, ""]
 
 
 class Drive(NamedTuple):
@@ -91,67 +50,44 @@ class Drive(NamedTuple):
     yaw_rate: Float[Array, " time"]
 
 
-def sample_route(key: PRNGKey) -> Route:
-    """Draw a route: near the lane's centre, at 6 to 11 m/s, behind traffic that follows the road.
+class Sight(NamedTuple):
+    """What the sensors measured in the last ticks, the oldest first: the earlier moments of the observations to come.
 
-    Args:
-        key: Randomness.
-
-    Returns:
-        The route.
+    Attributes:
+        camera: Frames.
+        lidar: Sweeps, m.
     """
-    keys = jax.random.split(key, 4)
-    road = sample_road(keys[0])
-    ego = sample_ego(keys[1], road, spread=0.3)
-    speed = jax.random.uniform(keys[2], (), minval=6.0, maxval=11.0)
-    zero = jnp.zeros_like(speed)
-    ego = ego._replace(speed=speed, steering=zero, acceleration=zero, yaw_rate=zero)
-    return Route(road, ego, following_layout(keys[3], ego.x))
+
+    camera: Float[Array, "ticks rows columns"]
+    lidar: Float[Array, "ticks rings beams"]
 
 
-def start(route: Route) -> Trip:
-    """A trip at its start; its past is what it would have been at constant motion.
-
-    Args:
-        route: The route.
-
-    Returns:
-        The trip.
-    """
-    cars = poses(route.traffic, route.road)
-    ago = lambda t: Snapshot(rewind(route.ego, t), rewind_cars(cars, t))  # noqa: E731
-    past = jax.vmap(ago)(TICK * jnp.arange(_REMEMBERED, dtype=jnp.int32).astype(route.ego.x.dtype))
-    now, zero = Snapshot(route.ego, cars), jnp.zeros_like(route.ego.x)
-    false = jnp.zeros((), bool)
-    return Trip(route.ego, route.traffic, past, now, zero, jnp.ones_like(zero), false, false, zero)
-
-
-def recall(trip: Trip, condition: Condition) -> Moments:
-    """What each sensor looks at now, out of the trip's own past.
+def recall(trip: Trip, condition: Condition, ticks: int = 0) -> tuple[Snapshot, Snapshot]:
+    """What camera and LiDAR looked at some ticks ago, out of the trip's own past.
 
     Args:
         trip: The trip.
         condition: The condition: a frozen camera shows the trip's first moment; skew is rounded to ticks.
+        ticks: How long ago.
 
     Returns:
-        The moments.
+        The snapshot of the camera and that of the LiDAR.
     """
-
-    def ago(ticks: Array) -> Snapshot:
-        index = jnp.clip(ticks, 0, _REMEMBERED - 1)
-        return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), trip.past)
-
     late = jnp.round(jnp.asarray(condition.skew) / TICK).astype(jnp.int32)
-    apart = round(HISTORY / TICK)
+    index = jnp.minimum(late + ticks, REMEMBERED - 1)
+    of_lidar = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), trip.past)
     frozen = jnp.asarray(condition.frozen) > 0
-    freeze = lambda snapshot: jax.tree.map(lambda a, b: jnp.where(frozen, a, b), trip.first, snapshot)  # noqa: E731
-    zero = jnp.zeros_like(late)
-    camera = stack(freeze(ago(zero + apart)), freeze(ago(zero)))
-    return Moments(camera, stack(ago(late + apart), ago(late)))
+    of_camera = jax.tree.map(lambda first, past: jnp.where(frozen, first, past[ticks]), trip.first, trip.past)
+    return of_camera, of_lidar
+
+
+def scene_of(route: Route, trip: Trip) -> Scene:
+    """What there is, for drivers that know more than sensors tell."""
+    return Scene(route.road, jax.tree.map(lambda leaf: leaf[0], trip.past))
 
 
 def look(route: Route, trip: Trip, condition: Condition, key: PRNGKey) -> tuple[Observation, Scene]:
-    """What the sensors see, and what there is.
+    """What the sensors see, and what there is; both moments are rendered.
 
     Args:
         route: The route.
@@ -162,38 +98,57 @@ def look(route: Route, trip: Trip, condition: Condition, key: PRNGKey) -> tuple[
     Returns:
         The observation and the scene.
     """
-    scene = Scene(route.road, jax.tree.map(lambda leaf: leaf[0], trip.past))
-    return observe(route.road, recall(trip, condition), trip.ego, condition, key), scene
+    seen = [stack(*pair) for pair in zip(recall(trip, condition, _APART), recall(trip, condition), strict=True)]
+    return observe(route.road, Moments(*seen), trip.ego, condition, key), scene_of(route, trip)
 
 
-def move(route: Route, trip: Trip, command: Command, vehicle: Any = kinematic) -> Trip:
-    """One tick under a command.
+def _measure(
+    route: Route, trip: Trip, condition: Condition, key: PRNGKey, ticks: int = 0
+) -> tuple[Float[Array, "rows columns"], Float[Array, "rings beams"]]:
+    """The frame and the sweep of one moment."""
+    of_camera, of_lidar = recall(trip, condition, ticks)
+    keys = jax.random.split(key)
+    frame = render(route.road, of_camera.ego, of_camera.cars, condition, keys[0])
+    return frame, sweep(of_lidar.ego, of_lidar.cars, condition, keys[1], road=route.road)
+
+
+def remember(route: Route, trip: Trip, condition: Condition, key: PRNGKey) -> Sight:
+    """What the sensors measured before now, for a drive whose every measurement is rendered once.
 
     Args:
         route: The route.
         trip: The trip.
-        command: What the driver asks for, held for the tick.
-        vehicle: The model of the vehicle, `kinematic` or `dynamic`.
+        condition: The condition.
+        key: Randomness of the sensors, the same for each measurement: no observation holds two of them.
 
     Returns:
-        The trip a tick later.
+        The measurements of the ticks before now.
     """
-    ego, traffic, time, dt = trip.ego, trip.traffic, trip.time, TICK / _SUBSTEPS
-    alive, collided, lost, progress = trip.alive, trip.collided, trip.lost, trip.progress
-    cars = poses(traffic, route.road)
-    for _ in range(_SUBSTEPS):
-        ego = vehicle(ego, command, dt)
-        traffic = advance(traffic, route.road, time, dt)
-        cars, time = poses(traffic, route.road), time + dt
-        place = locate(route.road, ego.x, ego.y)
-        progress = progress + alive * dt * ego.speed * jnp.cos(ego.heading - place.heading)
-        going = alive > 0
-        hit, out = collides(ego, cars), jnp.abs(place.offset) > OFF_LANE
-        collided, lost = collided | (going & hit), lost | (going & out & ~hit)
-        alive = jnp.where(hit | out, 0.0, alive)
-    now = Snapshot(ego, cars)
-    past = jax.tree.map(lambda new, old: jnp.concatenate([new[None], old[:-1]]), now, trip.past)
-    return Trip(ego, traffic, past, trip.first, time, alive, collided, lost, progress)
+    past = [_measure(route, trip, condition, key, ticks) for ticks in range(_APART, 0, -1)]
+    frames, sweeps = zip(*past, strict=True)
+    return Sight(jnp.stack(frames), jnp.stack(sweeps))
+
+
+def see(route: Route, trip: Trip, sight: Sight, condition: Condition, key: PRNGKey) -> tuple[Sight, Observation]:
+    """Measure now: what `look` sees, at half its cost, since the earlier moment is remembered.
+
+    Args:
+        route: The route.
+        trip: The trip.
+        sight: What was measured before.
+        condition: The condition.
+        key: Randomness of the sensors.
+
+    Returns:
+        What is to be remembered, and the observation.
+    """
+    frame, swept = _measure(route, trip, condition, key)
+    # a frozen camera repeats its noise as well
+    frame = jnp.where(jnp.asarray(condition.frozen) > 0, sight.camera[-1], frame)
+    camera, lidar = (jnp.concatenate([old, new[None]]) for old, new in zip(sight, (frame, swept), strict=True))
+    own = own_motion(trip.ego)
+    ends = lambda taken: jnp.stack([taken[0], taken[-1]])  # noqa: E731
+    return Sight(camera[1:], lidar[1:]), Observation(ends(camera), ends(lidar), own, jnp.ones_like(own[:2]))
 
 
 def drive(
@@ -221,16 +176,21 @@ def drive(
         The drive.
     """
 
-    def tick(trip: Trip, key: PRNGKey) -> tuple[Trip, tuple[Array, ...]]:
-        command = driver(params, *look(route, trip, condition, key))
-        after = move(route, trip, command, vehicle)
+    def tick(carry: tuple[Trip, Sight], key: PRNGKey) -> tuple[tuple[Trip, Sight], tuple[Array, ...]]:
+        trip, sight = carry
+        sight, observation = see(route, trip, sight, condition, key)
+        after = move(route, trip, driver(params, observation, scene_of(route, trip)), vehicle)
         # a drive that has ended stands still
         kept = jax.tree.map(lambda new, old: jnp.where(trip.alive > 0, new, old), after, trip)
         ego = kept.ego
         offset = locate(route.road, ego.x, ego.y).offset
-        return kept, (trip.alive, ego.x, ego.y, offset, ego.speed, ego.steering, ego.acceleration, ego.yaw_rate)
+        trace = trip.alive, ego.x, ego.y, offset, ego.speed, ego.steering, ego.acceleration, ego.yaw_rate
+        return (kept, sight), trace
 
-    end, traces = jax.lax.scan(tick, start(route), jax.random.split(key, round(seconds / TICK)))
+    first, rest = jax.random.split(key)
+    trip = start(route)
+    carry = trip, remember(route, trip, condition, first)
+    (end, _), traces = jax.lax.scan(tick, carry, jax.random.split(rest, round(seconds / TICK)))
     return Drive(end, *traces)
 
 

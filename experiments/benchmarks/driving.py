@@ -37,7 +37,7 @@ def gradient() -> list[Row]:
 
             def step(ego: Any, _: Any) -> Any:
                 image = driving.render(scene.road, ego, scene.now.cars, condition, jax.random.key(1))
-                ranges = driving.sweep(ego, scene.now.cars, condition, jax.random.key(1))
+                ranges = driving.sweep(ego, scene.now.cars, condition, jax.random.key(1), road=scene.road)
                 out = jnp.concatenate([image.ravel(), ranges.ravel() / 70]) @ weights
                 ego = driving.kinematic(ego, driving.Command(0.3 * jnp.tanh(out[0]), jnp.tanh(out[1])), 0.1)
                 return ego, driving.locate(scene.road, ego.x, ego.y).offset ** 2 + 0.01 * ego.speed

@@ -78,6 +78,27 @@ def test_a_frozen_camera_shows_the_first_moment_and_a_skewed_lidar_an_earlier_on
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["clear", "camera_frozen", "skewed"])
+def test_what_is_remembered_is_what_would_be_rendered_anew(name):
+    """The same observations but for the sensors' noise, at the start and three ticks on."""
+    route, condition = driving.sample_route(jax.random.key(3)), driving.condition(name)
+    trip, keys = driving.start(route), jax.random.split(jax.random.key(1), 5)
+    see, look, go = jax.jit(driving.see), jax.jit(driving.look), jax.jit(driving.move)
+    sight, frames = driving.remember(route, trip, condition, keys[4]), []
+    for key in keys[:4]:
+        sight, seen = see(route, trip, sight, condition, key)
+        anew, _ = look(route, trip, condition, jax.random.fold_in(key, 1))
+        np.testing.assert_allclose(seen.camera, anew.camera, atol=0.08)
+        np.testing.assert_allclose(seen.lidar, anew.lidar, atol=0.25)
+        np.testing.assert_array_equal(seen.ego, anew.ego)
+        frames.append(seen.camera)
+        trip = go(route, trip, Command(jnp.array(0.05), jnp.array(1.0)))
+    np.testing.assert_allclose(frames[3][0], frames[1][1], atol=1e-6)  # what was new is the earlier moment now
+    moved = float(jnp.max(jnp.abs(frames[3][1] - frames[0][1])))
+    assert moved == 0 if name == "camera_frozen" else moved > 0.2
+
+
+@pytest.mark.slow
 def test_a_fleet_drives_on_and_ended_drives_start_anew():
     drives = jax.jit(driving.fleet, static_argnums=1)(jax.random.key(0), 4)
     labels = jnp.asarray([[0.0, 0.0]] * 4)

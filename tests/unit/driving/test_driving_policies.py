@@ -67,6 +67,11 @@ def test_laws(fusion):
     assert np.all(np.isfinite(apply(params, blind).mean))
     empty = seen._replace(lidar=jnp.full_like(seen.lidar, 70.0))
     assert np.all(np.isfinite(apply(params, empty).mean))
+    missing = apply(params, driving.masked(seen, ["camera"])).mean
+    # an empty sweep is a missing LiDAR, a black frame a missing camera
+    np.testing.assert_allclose(apply(params, empty).mean, missing, rtol=1e-4, atol=1e-5)
+    black = apply(params, seen._replace(camera=jnp.zeros_like(seen.camera))).mean
+    np.testing.assert_allclose(black, apply(params, driving.masked(seen, ["lidar"])).mean, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

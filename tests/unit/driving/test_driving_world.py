@@ -11,6 +11,7 @@ from chainlab.errors import UsageError
 
 ZERO = jnp.zeros(())
 FLAT = driving.Road(jnp.zeros(3), jnp.ones(3), jnp.zeros(3))
+BANKS = jnp.array([6.5, 5.5])
 
 
 def ego(**changes):
@@ -83,6 +84,37 @@ def test_lidar_ranges_are_geometry():
     np.testing.assert_allclose(cloud[0, :, 2], 0.0, atol=0.05)  # that ring meets the ground in front of the car
     np.testing.assert_allclose(cloud[2, 31:33, 0], 20 - 2.25, atol=0.15)
     assert np.all(sweep(ego(), car(20.0), driving.condition("lidar_empty"), jax.random.key(0)) == 70)
+
+
+def test_lidar_sees_banks_where_they_rise():
+    """Half a metre left on a straight road between banks: each beam reads the nearer bank, its top, or the ground."""
+    ranges = jax.jit(driving.sweep)(
+        ego(y=0.5), car(-1e4), driving.condition("clear"), jax.random.key(0), road=FLAT._replace(banks=BANKS)
+    )
+    azimuth, down = LIDAR.azimuth[None, :], np.tan(np.radians(-np.asarray(LIDAR.elevation)))[:, None]
+    aside = np.where(azimuth > 0, 6.5 - 0.5, 5.5 + 0.5)
+    face = np.clip(aside / np.abs(np.sin(azimuth)), (1.8 - 0.8) / down, 1.8 / down)
+    wanted = np.minimum(face / np.cos(np.arctan(down)), LIDAR.reach)
+    np.testing.assert_allclose(ranges, wanted, atol=0.15)
+    assert np.sum(face < 1.8 / down) > 64
+
+
+@pytest.mark.slow
+def test_banks_follow_the_bends_and_are_missing_where_there_are_none():
+    road = driving.sample_road(jax.random.key(5))._replace(banks=BANKS)
+    x, y, heading = driving.at(road, jnp.array(50.0), jnp.array(0.3))
+    own, clear, key = ego(x=x, y=y, heading=heading + 0.05), driving.condition("clear"), jax.random.key(0)
+    sweep = jax.jit(driving.sweep)
+    ranges = sweep(own, car(-1e4), clear, key, road=road)
+    cloud = driving.points(ranges)
+    c, s = jnp.cos(own.heading), jnp.sin(own.heading)
+    place = driving.locate(road, x + c * cloud[..., 0] - s * cloud[..., 1], y + s * cloud[..., 0] + c * cloud[..., 1])
+    on_face = (ranges < LIDAR.reach) & (cloud[..., 2] > 0.05) & (cloud[..., 2] < 0.75)
+    assert int(jnp.sum(on_face)) > 40
+    foot = jnp.where(place.offset > 0, place.offset - BANKS[0], -place.offset - BANKS[1])
+    assert float(jnp.max(jnp.abs(jnp.where(on_face, foot, 0.0)))) < 0.4
+    none = sweep(own, car(-1e4), clear, key, road=road._replace(banks=jnp.full(2, 1e3)))
+    np.testing.assert_array_equal(none, sweep(own, car(-1e4), clear, key))
 
 
 def test_camera_shows_the_lane_where_it_is():
@@ -168,7 +200,7 @@ def test_gradients_through_pixels_policy_and_dynamics(model, x64):
 
         def step(ego, _):
             image = driving.render(scene.road, ego, scene.now.cars, condition, hidden)
-            ranges = driving.sweep(ego, scene.now.cars, condition, hidden)
+            ranges = driving.sweep(ego, scene.now.cars, condition, hidden, road=scene.road)
             output = jnp.concatenate([image.ravel(), ranges.ravel() / 70]) @ weights
             ego = model(ego, driving.Command(0.3 * jnp.tanh(output[0]), jnp.tanh(output[1])), 0.1)
             return ego, driving.locate(scene.road, ego.x, ego.y).offset ** 2 + 0.01 * ego.speed
