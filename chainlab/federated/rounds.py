@@ -67,9 +67,9 @@ def federate(
 ) -> Step:
     r"""A round as the step of a task: $w \leftarrow w + u(-\sum_k n_k \Delta_k / \sum_k n_k)$, $u$ an optax update.
 
-    The sums are over the clients that answer and are accepted. An update that is not finite, or of a client without
-    data, is rejected and counted in the metrics; the round goes on without it. A round in which nobody is accepted
-    changes nothing. With privacy, updates are clipped to norm $C$ and weigh alike, and the mean is
+    The sums are over the clients that answer and are accepted. An update whose norm is not finite, or of a client
+    without data, is rejected and counted in the metrics; the round goes on without it. A round in which nobody is
+    accepted changes nothing. With privacy, updates are clipped to norm $C$ and weigh alike, and the mean is
     $(\sum_k \Delta_k + z C N(0, I)) / (q N)$, whoever answers.
 
     Args:
@@ -187,16 +187,18 @@ def contribute(
         Its part of the sums, and its row: `memory`, `loss` and whether it was `accepted`.
     """
     full = jnp.asarray(full)
-    finite = _finite((answer.message, answer.weight, answer.metrics["loss"]))
+    length = optax.tree.norm(answer.message["delta"])  # one pass tells both its size and whether it is finite
+    rest = {name: part for name, part in answer.message.items() if name != "delta"}
+    finite = _finite((length, rest, answer.weight, answer.metrics["loss"]))
     accepted = full & finite
 
     def guard(tree: PyTree, instead: PyTree) -> PyTree:
         return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), tree, instead)
 
     message = guard(answer.message, jax.tree.map(jnp.zeros_like, answer.message))
-    norm = optax.tree.norm(message["delta"]).astype(jnp.float32)
+    norm = jnp.where(accepted, length, 0).astype(jnp.float32)
     if privacy:
-        message = clip(message, privacy.clip)
+        message, norm = clip(message, privacy.clip), jnp.minimum(norm, privacy.clip)
     weight = guard(jnp.ones_like(answer.weight) if privacy else answer.weight, jnp.zeros_like(answer.weight))
     loss = guard(answer.metrics["loss"], jnp.zeros_like(answer.metrics["loss"]))
     summed = {
@@ -207,7 +209,7 @@ def contribute(
         "empty": (~full).astype(jnp.float32),
         "nonfinite": (full & ~finite).astype(jnp.float32),
         "moved": (norm > 0).astype(jnp.float32),
-        "direction": _divide(message["delta"], optax.tree.norm(message["delta"]).astype(jnp.float32)),
+        "direction": _divide(message["delta"], norm),
     }
     return summed, {"memory": guard(answer.memory, memory), "loss": loss, "accepted": accepted.astype(jnp.int32)}
 

@@ -157,8 +157,8 @@ def plan(task: Task, config: MeshConfig, hardware: Hardware, *, active_experts: 
 
     State and batch are counted from shapes and shardings. What is temporary comes from XLA's plan of the same program
     on a small mesh of virtual devices with the same share of the batch on each: `data` is cut to 2, which changes
-    nothing for a device, and `fsdp` to 8, beyond which it is taken not to fall further. The other axes are compiled as
-    they are.
+    nothing for a device, and `fsdp` to 8, beyond which it is taken to stay as it is; XLA's own plan on processors grows
+    there. The other axes are compiled as they are.
 
     Args:
         task: The task.

@@ -206,7 +206,7 @@ def compression(*only: str) -> list[Row]:
     from chainlab import nn
     from chainlab.optim.compression import ExchangeConfig, build_exchange
 
-    rates, tuning, seeds = np.asarray([0.05, 0.1, 0.2, 0.4]), np.arange(2), np.arange(5, 10)
+    rates, tuning, seeds = np.asarray([0.05, 0.1, 0.2, 0.3, 0.4, 0.6]), np.arange(2), np.arange(5, 10)
     params = jax.eval_shape(nn.mlp((64, 32, 10)).init, jax.random.key(0))
     codes = {
         "dense": (ExchangeConfig(), 0.9),

@@ -15,7 +15,7 @@ CLIENTS = federated.lay_out({"x": np.zeros((COUNT, 1), np.float32)}, federated.e
 
 
 def private_round(length, noise_multiplier, *, rounds=1, last=None):
-    """Parameters after rounds in which half of the clients answer with a vector of the given length."""
+    """Parameters after rounds in which half of the clients answer with a vector of that length, and last metrics."""
 
     def update(params, shared, memory, batches, key):
         delta = jnp.full(DIM, length / np.sqrt(DIM), jnp.float32)
@@ -26,15 +26,15 @@ def private_round(length, noise_multiplier, *, rounds=1, last=None):
     step = jax.jit(federated.federate(algorithm, server, privacy=privacy, last=last))
     state = federated.start(algorithm, server, jnp.zeros(DIM, jnp.float32), COUNT)
     group = federated.Cohort(CLIENTS, jnp.arange(COUNT, dtype=jnp.int32), jnp.arange(COUNT) < 6)
-    found = []
+    found, metrics = [], {}
     for index in range(rounds):
-        state, _ = step(state, group, jax.random.key(index))
+        state, metrics = step(state, group, jax.random.key(index))
         found.append(np.asarray(state.params))
-    return found
+    return found, metrics
 
 
 def test_noise_of_the_mean_is_within_2_percent_of_its_sigma():
-    first, second, third = private_round(0.0, 1.5, rounds=3, last=2)
+    (first, second, third), _ = private_round(0.0, 1.5, rounds=3, last=2)
     sigma = 1.5 * 2.0 / (0.5 * COUNT)
     assert np.std(first) == pytest.approx(sigma, rel=0.02)
     assert abs(np.mean(first)) < 5 * sigma / np.sqrt(DIM)
@@ -45,8 +45,9 @@ def test_noise_of_the_mean_is_within_2_percent_of_its_sigma():
 
 @pytest.mark.parametrize(("length", "kept"), [(7.0, 2.0), (0.5, 0.5)])
 def test_updates_are_clipped_and_divided_by_the_expected_number(length, kept):
-    (params,) = private_round(length, 1e-9)
+    (params,), metrics = private_round(length, 1e-9)
     np.testing.assert_allclose(np.linalg.norm(params), 6 * kept / (0.5 * COUNT), rtol=1e-4)
+    np.testing.assert_allclose(metrics["drift_cosine"], 1, rtol=1e-4)  # of what was clipped, too
 
 
 def test_clip_is_finite_at_zero():

@@ -134,3 +134,15 @@ def test_processes_train_as_one_and_end_together_when_one_is_killed(config, tmp_
     before = json.loads((folder / "run.json").read_text())
     resumed = run.resume(folder, quiet=True, until=before.get("step", 0) + 100, overrides=["mesh={fsdp: 8}"])
     assert resumed.summary["status"] == "stopped"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_four_processes_train_as_one(config, tmp_path):
+    whole = run.start(load(config), root=tmp_path / "one", quiet=True)
+    shared = ("--virtual-devices", 4, "--out", tmp_path / "four", "-q", "--json")
+    code, out, talk = finish("run", config, "mesh={data: 2, tensor: 2}", "--processes", 4, *shared)
+    assert code == 0, talk
+    found = json.loads(out)
+    np.testing.assert_allclose(losses(Path(found["run"])), losses(whole.folder), rtol=1e-5)
+    assert len(losses(whole.folder)) > 2
