@@ -20,7 +20,7 @@ def neurons(adjoint):
     for reset, timing, detach in MODES:
         mode = {"reset": reset, "timing": timing, "detach": detach, "adjoint": adjoint}
         yield f"lif-{reset}-{timing}-{detach}", spiking.lif(SIZE, decay=0.8, **mode)
-    yield "lif-each", spiking.lif(SIZE, decay=np.array([0.6, 0.8, 0.9]), normalize=True, adjoint=adjoint)
+    yield "lif-each", spiking.lif(SIZE, decay=np.array([0.6, 0.8, 0.9]), threshold=0.3, normalize=True, adjoint=adjoint)
     learn = ("decay", "threshold")
     yield "lif-learnt", spiking.lif(SIZE, learn=learn, spread=0.3, adjoint=adjoint, dtype=jnp.float64)
     yield "if", spiking.integrate_and_fire(SIZE, learn=("threshold",), adjoint=adjoint, dtype=jnp.float64)
