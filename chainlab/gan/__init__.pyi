@@ -7,6 +7,7 @@ from .architectures import residual_generator as residual_generator
 from .classifier import Classifier as Classifier
 from .classifier import train_classifier as train_classifier
 from .critic_game import adversarial as adversarial
+from .critic_game import value_at as value_at
 from .dynamics import bilinear_game as bilinear_game
 from .dynamics import dirac_gan as dirac_gan
 from .dynamics import game_eigenvalues as game_eigenvalues
@@ -47,6 +48,7 @@ from .panels import interpolation as interpolation
 from .panels import phase_portrait as phase_portrait
 from .panels import picture_grid as picture_grid
 from .panels import sample_panels as sample_panels
+from .panels import snapshot_panels as snapshot_panels
 from .panels import spectrum as spectrum
 from .penalty import absolute_gamma as absolute_gamma
 from .penalty import input_gradient as input_gradient
@@ -69,5 +71,6 @@ from .step import Alternating as Alternating
 from .step import GameState as GameState
 from .step import game_state as game_state
 from .step import make_step as make_step
+from .step import snapshot_steps as snapshot_steps
 from .transposed import strided_convolution as strided_convolution
 from .transposed import transposed_convolution as transposed_convolution

@@ -109,11 +109,13 @@ class LossConfig:
     """Weight of the largest squared gradient."""
     score_variance: Weight = 0.0
     """Weight of the scores' variance."""
+    path_length: Weight = 0.0
+    """Weight of the generator's path length regularisation."""
     scale_free: bool = False
     """Whether the weights of r1 and r2 are per dimension and per variance of the data, as `auto` always is."""
 
     def penalties(self, dimension: int, deviation: float) -> dict[str, "Scale"]:
-        """The weight of every penalty, by its name.
+        """The weight of every penalty on the critic, by its name.
 
         Args:
             dimension: Numbers in an example of the data.
@@ -128,7 +130,7 @@ class LossConfig:
         for name, weight in vars(self).items():
             if name in ("r1", "r2") and weight == "auto":
                 found[name] = absolute_gamma(dimension, deviation)
-            elif name not in ("name", "scale_free"):
+            elif name not in ("name", "scale_free", "path_length"):
                 own = self.scale_free and name in ("r1", "r2")
                 found[name] = scheduled(weight, absolute_gamma(dimension, deviation, 1.0) if own else 1.0)
         return found

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from chainlab.errors import UsageError
 from chainlab.gan.game import Game
 from chainlab.gan.loss import adversarial_loss
+from chainlab.gan.penalty import path_length as path_length_penalty
 from chainlab.gan.penalty import penalties as penalty_table
 from chainlab.nn.model import Model
 from chainlab.typing import Batch, Metrics, Params, PRNGKey
@@ -30,10 +31,11 @@ def adversarial(
     *,
     loss: str = "relativistic",
     penalties: Mapping[str, Scale] | None = None,
+    path_length: Scale = 0.0,
 ) -> Callable[[Int[Array, ""]], Game]:
-    r"""A generator against a critic, with penalties on the critic's input gradient.
+    r"""A generator against a critic, with penalties on the critic's input gradient and on the generator's Jacobian.
 
-    $L_D = \ell_D(D(x), D(G(z))) + \sum_i \gamma_i P_i$ and $L_G = \ell_G(D(x), D(G(z)))$. Each player
+    $L_D = \ell_D(D(x), D(G(z))) + \sum_i \gamma_i P_i$ and $L_G = \ell_G(D(x), D(G(z))) + \gamma_L P_L$. Each player
     differentiates its own loss in its own parameters alone; nothing is detached, since the mixed derivatives are what
     the field transforms and the game's Jacobian are made of. With labels `y` in the batch both networks are called
     with them, and every loss and penalty is that of the conditional game.
@@ -44,6 +46,7 @@ def adversarial(
         sample: `sample(key, count)` draws latent vectors.
         loss: A key of `chainlab.gan.losses`.
         penalties: Weight of each penalty, a key of `chainlab.gan.penalties`; a number or a schedule.
+        path_length: Weight $\gamma_L$ of the generator's `chainlab.gan.path_length`, about the batch's own mean.
 
     Returns:
         A function from the step to the game, whose batch is `{"x": examples}` and, when conditional, `"y"`: labels.
@@ -53,9 +56,10 @@ def adversarial(
     """
     pair = adversarial_loss(loss)
     weights = dict(penalties or {})
-    for name, weight in weights.items():
-        if name not in penalty_table:
-            raise UsageError(f"unknown penalty {name!r}; choose one of {', '.join(sorted(penalty_table))}")
+    unknown = sorted(set(weights) - set(penalty_table))
+    if unknown:
+        raise UsageError(f"unknown penalty {unknown[0]!r}; choose one of {', '.join(sorted(penalty_table))}")
+    for name, weight in {**weights, "path_length": path_length}.items():
         if not callable(weight) and not weight >= 0:
             raise UsageError(f"the weight of penalty {name!r} must be >= 0, got {weight}")
     weights = {name: weight for name, weight in weights.items() if callable(weight) or weight > 0}
@@ -91,11 +95,18 @@ def adversarial(
         def generator_loss(
             params_g: Params, params_d: Params, batch: Batch, key: PRNGKey
         ) -> tuple[Float[Array, ""], Metrics]:
-            y = conditions(batch)
-            fake = generator.apply(params_g, sample(key, batch["x"].shape[0]), *y)
-            fake_scores = critic.apply(params_d, fake, *y)
+            y, z = conditions(batch), sample(key, batch["x"].shape[0])
+
+            def generate(z: Float[Array, "batch latent"]) -> Float[Array, "batch ..."]:
+                return generator.apply(params_g, z, *y)
+
+            fake_scores = critic.apply(params_d, generate(z), *y)
             real_scores = critic.apply(params_d, batch["x"], *y) if pair.paired else fake_scores
-            return pair.generator(real_scores, fake_scores), {}
+            loss = pair.generator(real_scores, fake_scores)
+            if not callable(path_length) and path_length == 0:
+                return loss, {}
+            value, mean = path_length_penalty(generate, z, jax.random.fold_in(key, 1))
+            return loss + value_at(path_length, step) * value, {"path_length": value, "path_length_mean": mean}
 
         return Game(discriminator_loss, generator_loss)
 

@@ -1,6 +1,6 @@
 """Pictures of a generator for a run's report, and phase portraits of small games."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -10,7 +10,8 @@ from jaxtyping import Array, Complex, Float
 
 from chainlab.errors import UsageError
 from chainlab.gan.game import Game, Players, vector_field
-from chainlab.typing import PRNGKey
+from chainlab.gan.step import snapshot_steps
+from chainlab.typing import Params, PRNGKey
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,11 +55,16 @@ def scatter(real: Float[np.ndarray | Array, "reals 2"], fake: Float[np.ndarray |
     Returns:
         A figure.
     """
+    return _clouds({"real": real, "generated": fake}, 4.0)
+
+
+def _clouds(clouds: Mapping[str, Any], side: float) -> "Figure":
+    """Points of the plane side by side on the same axes."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    sides = figure.subplots(1, 2, sharex=True, sharey=True)
-    for axes, points, title in zip(sides, (real, fake), ("real", "generated"), strict=True):
+    figure = Figure(figsize=(side * len(clouds), side), layout="constrained")
+    sides = figure.subplots(1, len(clouds), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (title, points) in zip(sides, clouds.items(), strict=True):
         axes.scatter(*np.asarray(points).T, s=1, alpha=0.4)
         axes.set_title(title)
         axes.set_aspect("equal")
@@ -169,4 +175,50 @@ def sample_panels(
     return [
         ("Samples", sheet(sample(key, rows * columns)), note),
         ("Interpolations", sheet(paths), f"Between two latent vectors a row. {note}".strip()),
+    ]
+
+
+def snapshot_panels(
+    problem: "Problem",
+    make: Callable[[Params, Float[Array, "count latent"], Any], Array],
+    sample: Callable[[PRNGKey, int], Float[Array, "count latent"]],
+    snapshots: Params,
+    step: int,
+) -> "list[tuple[str, Figure, str]]":
+    """What a generator made on the way, from the same latent vectors at every snapshot.
+
+    Args:
+        problem: What is imitated.
+        make: `make(params, z, labels) -> examples`.
+        sample: Draws latent vectors.
+        snapshots: Those of a `GameState`.
+        step: Steps made.
+
+    Returns:
+        Title, figure and note of each panel; none without a snapshot.
+    """
+    leaves = jax.tree.leaves(snapshots)
+    steps = snapshot_steps(leaves[0].shape[0], step) if leaves else []
+    if not steps:
+        return []
+    key, other = jax.random.split(jax.random.key(5))
+
+    def over_training(z: Float[Array, "count latent"], labels: Any) -> Array:
+        return jax.vmap(lambda params: make(params, z, labels))(snapshots)[: len(steps)]
+
+    if problem.mixture is not None:
+        shown = over_training(sample(key, 2000), None)[-5:]
+        clouds = {f"step {at}": points for at, points in zip(steps[-5:], shown, strict=True)}
+        return [("Samples over training", _clouds(clouds, 2.4), "From the same latent vectors.")]
+    columns, many = 10, problem.classes
+    labels = jnp.arange(columns, dtype=jnp.int32) % many if many else None
+    path = interpolation(sample(other, 2)[None], columns)[0]
+    rows = f"Rows: steps {', '.join(map(str, steps))}."
+    return [
+        ("Samples over training", picture_grid(over_training(sample(key, columns), labels)), rows),
+        (
+            "An interpolation over training",
+            picture_grid(over_training(path, jnp.zeros(columns, jnp.int32) if many else None)),
+            rows,
+        ),
     ]

@@ -126,7 +126,7 @@ def path_length(
     generate: Callable[[Float[Array, "batch latent"]], Float[Array, "batch ..."]],
     z: Float[Array, "batch latent"],
     key: PRNGKey,
-    mean: Float[Array, ""],
+    mean: Float[Array, ""] | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     r"""Path length of a generator, $E(\lVert J_z^\top y \rVert - a)^2$ with $y \sim N(0, I/d)$.
 
@@ -134,7 +134,7 @@ def path_length(
         generate: From latent vectors to examples, example by example.
         z: Latent vectors.
         key: Draws the direction `y`.
-        mean: Running mean $a$ of the lengths.
+        mean: Running mean $a$ of the lengths; None takes that of the batch, so that there is nothing to carry.
 
     Returns:
         The penalty, and the mean length of this batch, with which the caller updates $a$.
@@ -145,7 +145,8 @@ def path_length(
     images, pullback = jax.vjp(generate, z)
     scale = math.sqrt(math.prod(images.shape[1:]))
     lengths = safe_norm(pullback(jax.random.normal(key, images.shape, images.dtype) / scale)[0])
-    return jnp.mean(jnp.square(lengths - mean)), jax.lax.stop_gradient(jnp.mean(lengths))
+    found = jax.lax.stop_gradient(jnp.mean(lengths))
+    return jnp.mean(jnp.square(lengths - (found if mean is None else mean))), found
 
 
 _AUTOMATIC = 6.5e-4

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jaxtyping import Array
 
 from chainlab.autodiff.rules import cut
 from chainlab.errors import UsageError
@@ -26,6 +27,7 @@ class GameState:
         average: Exponential moving average of the generator's parameters.
         memory: Memory of the field transform.
         step: Steps made; under `vmap` every attribute has leading axes.
+        snapshots: Averages on the way, on a leading axis; see `snapshot_steps`.
     """
 
     players: Players
@@ -33,6 +35,7 @@ class GameState:
     average: Params
     memory: Any
     step: Any
+    snapshots: Params = ()
 
 
 @struct.dataclass
@@ -55,7 +58,11 @@ _ONE_EACH = Alternating()
 
 
 def game_state(
-    players: Players, optimizers: tuple[optax.GradientTransformation, ...] | Players, update: Update = _ONE_EACH
+    players: Players,
+    optimizers: tuple[optax.GradientTransformation, ...] | Players,
+    update: Update = _ONE_EACH,
+    *,
+    snapshots: int = 0,
 ) -> GameState:
     """The state that a game starts with.
 
@@ -63,18 +70,49 @@ def game_state(
         players: Initial parameters.
         optimizers: Optimiser of the generator and of the discriminator.
         update: The same as of `make_step`.
+        snapshots: How many averages are kept on the way.
 
     Returns:
         The state.
     """
     generator, discriminator = optimizers
+    repeat = lambda leaf: jnp.broadcast_to(leaf, (snapshots, *leaf.shape))  # noqa: E731
     return GameState(
         players=players,
         optimizers=Players(generator.init(players.generator), discriminator.init(players.discriminator)),
         average=jax.tree.map(jnp.copy, players.generator),
         memory=() if isinstance(update, Alternating) else update.init(players),
         step=jnp.zeros((), jnp.int32),
+        snapshots=jax.tree.map(repeat, players.generator) if snapshots else (),
     )
+
+
+def snapshot_steps(count: int, step: int) -> list[int]:
+    r"""The steps at which the snapshots of a state were taken, the last of each power of four: 3, 15, 63, ...
+
+    Args:
+        count: Snapshots of the state.
+        step: Steps made.
+
+    Returns:
+        A step for each snapshot that is filled; the last one is of the latest step.
+
+    Example:
+        >>> snapshot_steps(8, 100)
+        [3, 15, 63, 100]
+    """
+    filled = [index for index in range(count) if 4**index <= step]
+    return [step if index == filled[-1] else 4 ** (index + 1) - 1 for index in filled]
+
+
+def _taken(snapshots: Params, average: Params, step: Array) -> Params:
+    """The snapshots after a step: slot i holds the last average of fewer than 4^(i+1) steps."""
+    leaves = jax.tree.leaves(snapshots)
+    if not leaves:
+        return snapshots
+    slot = jnp.minimum((31 - jax.lax.clz(step)) // 2, leaves[0].shape[0] - 1)
+    put = lambda kept, new: jax.lax.dynamic_update_index_in_dim(kept, new, slot, 0)  # noqa: E731
+    return jax.tree.map(put, snapshots, average)
 
 
 def make_step(
@@ -147,8 +185,14 @@ def make_step(
             moved = [move(i, direction[i], state.players[i], state.optimizers[i]) for i in range(2)]
             players, inner = (Players(*pair) for pair in zip(*moved, strict=True))
         average = _average(state, players.generator, average_half_life)
+        count = state.step + 1
         return GameState(
-            players=players, optimizers=inner, average=average, memory=memory, step=state.step + 1
+            players=players,
+            optimizers=inner,
+            average=average,
+            memory=memory,
+            step=count,
+            snapshots=_taken(state.snapshots, average, count),
         ), metrics
 
     return step

@@ -26,7 +26,12 @@ def test_two_seeds_on_a_ring(tmp_path):
     assert found["modes"].shape == (2,)
     assert np.all(np.asarray(found["real_modes"]) == 8)
     one = jax.tree.map(lambda x: x[0], replica.state)
-    assert [panel.title for panel in task.panels(one, tmp_path)] == ["Samples", "Spectrum of the game's Jacobian"]
+    assert [panel.title for panel in task.panels(one, tmp_path)] == [
+        "Samples",
+        "Samples over training",
+        "Spectrum of the game's Jacobian",
+        "Phase portrait",
+    ]
     subjects = task.subjects(one)
     value, _ = subjects["generator"].objective(
         subjects["generator"].params, task.data.batch(jax.random.key(0), 0), jax.random.key(1)
@@ -39,7 +44,13 @@ def test_conditional_digits_and_stacked_ones(tmp_path):
     task, replica, _, found = play("gan/digits", ["classifier_steps=5"])
     assert {"fid_c", "real_fid_c", "class_accuracy", "variance_ratio", "copies", "coverage"} <= set(found)
     one = jax.tree.map(lambda x: x[0], replica.state)
-    assert [panel.title for panel in task.panels(one, tmp_path)] == ["Samples", "Interpolations"]
+    assert [panel.title for panel in task.panels(one, tmp_path)] == [
+        "Samples",
+        "Interpolations",
+        "Samples over training",
+        "An interpolation over training",
+        "Phase portrait",
+    ]
     _, _, _, found = play("gan/stacked_digits", ["classifier_steps=5"])
     assert {"modes", "kl", "kl_excess", "real_kl"} <= set(found)
 
@@ -51,6 +62,14 @@ def test_conditional_digits_and_stacked_ones(tmp_path):
 def test_every_update_plays(update):
     _, _, metrics, _ = play("gan/ring8", [f"update.name={update}", "networks.frequencies=4"])
     assert np.all(np.isfinite(metrics["generator_loss"]))
+
+
+@pytest.mark.slow
+def test_path_length_is_reached_from_the_config():
+    _, _, metrics, _ = play(
+        "gan/ring8", ["loss.path_length={start: 1.0, end: 0.1, steps: 2}", "networks.frequencies=4"]
+    )
+    assert np.all(np.asarray(metrics["path_length"]) > 0)
 
 
 @pytest.mark.slow

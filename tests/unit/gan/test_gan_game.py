@@ -48,6 +48,7 @@ def test_path_length_of_a_linear_generator_is_the_closed_form(x64, rng):
     lengths = np.linalg.norm(y @ a.T, axis=1)
     np.testing.assert_allclose(penalty, np.mean((lengths - 0.5) ** 2), rtol=1e-12)
     np.testing.assert_allclose(mean, lengths.mean(), rtol=1e-12)
+    np.testing.assert_allclose(gan.path_length(lambda z: z @ a, z, KEY)[0], lengths.var(), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -76,14 +77,47 @@ def test_bilinear_game_eigenvalues_exact_and_krylov(x64, rng):
         gan.game_eigenvalues(gan.bilinear_game(a), players, largest=8)
 
 
-def small_game(loss="relativistic", penalties=None):
+def small_game(loss="relativistic", penalties=None, **options):
     rng = np.random.default_rng(1)
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
     generator = nn.Model(lambda key: {}, lambda p, z: jnp.tanh(z @ p["w"]))
     critic = nn.Model(lambda key: {}, lambda p, x: jnp.tanh(x @ p["w"]) @ p["v"])
     penalties = {"r1": 0.1, "r2": 0.1} if penalties is None else penalties
-    game = gan.adversarial(generator, critic, gan.latent(2, 1), loss=loss, penalties=penalties)
+    game = gan.adversarial(generator, critic, gan.latent(2, 1), loss=loss, penalties=penalties, **options)
     return game, gan.Players({"w": draw(3, 2)}, {"w": draw(2, 4), "v": draw(4)}), {"x": draw(6, 2)}
+
+
+def test_path_length_is_weighed_in_the_generators_loss_alone():
+    (plain, players, batch), (regular, _, _) = small_game(), small_game(path_length=lambda step: 0.1 * step)
+    g, d = players
+    one, other = plain(jnp.int32(5)), regular(jnp.int32(5))
+    assert one.discriminator_loss(d, g, batch, KEY)[0] == other.discriminator_loss(d, g, batch, KEY)[0]
+    (without, nothing), (loss, metrics) = (rules.generator_loss(g, d, batch, KEY) for rules in (one, other))
+    assert nothing == {}
+    assert metrics["path_length"] > 1e-3
+    np.testing.assert_allclose(loss - without, 0.5 * metrics["path_length"], rtol=1e-5)
+
+
+def test_snapshots_are_the_averages_of_their_steps():
+    game, players, batch = small_game()
+    optimizers = (optax.sgd(0.1), optax.sgd(0.1))
+    step = gan.make_step(game, optimizers, average_half_life=2.0)
+    start = gan.game_state(players, optimizers, snapshots=3)
+
+    @jax.jit
+    def run(state):
+        def body(state, key):
+            state, _ = step(state, batch, key)
+            return state, state.average["w"]
+
+        return jax.lax.scan(body, state, jax.random.split(KEY, 20))
+
+    state, averages = run(start)
+    steps = gan.snapshot_steps(3, 20)
+    assert steps == [3, 15, 20]
+    np.testing.assert_array_equal(state.snapshots["w"], averages[np.array(steps) - 1])
+    assert gan.snapshot_steps(2, 20) == [3, 20]  # the last slot holds the latest
+    assert gan.snapshot_steps(0, 20) == gan.snapshot_steps(4, 0) == []
 
 
 def bits(tree):
@@ -267,6 +301,8 @@ def test_spectral_norm_and_its_gradient(x64, rng):
 BAD = {
     "an unknown loss": lambda: small_game("hindge"),
     "an unknown penalty": lambda: small_game(penalties={"r3": 1.0}),
+    "path length is no penalty on the critic": lambda: small_game(penalties={"path_length": 1.0}),
+    "a negative path length": lambda: small_game(path_length=-1.0),
     "a negative weight": lambda: small_game(penalties={"r1": -1.0}),
     "a latent size of 0": lambda: gan.mlp_generator(0, (2,)),
     "no latent coordinate": lambda: gan.latent(0, 0),
