@@ -3,11 +3,10 @@
 With --check, only compare.
 """
 
-import json
 import sys
 from pathlib import Path
 
-from chainlab.lab.gallery import END, START, benchmark_page, fill, page, read_records, stale, stem
+from chainlab.lab.gallery import END, START, benchmark_page, fill, page, read_benchmarks, read_records, stale, stem
 
 ROOT = Path(__file__).parents[1]
 TABLES = (ROOT / "README.md", ROOT / "docs" / "gallery.md")
@@ -17,8 +16,7 @@ def pages() -> dict[Path, str]:
     """Every page that is written from records, as it should be."""
     records = read_records(ROOT / "docs" / "records")
     wanted = {path: fill(path.read_text(), records) for path in TABLES}
-    benchmarks = [json.loads(path.read_text()) for path in sorted((ROOT / "docs/records/benchmarks").glob("*.json"))]
-    wanted[ROOT / "docs" / "benchmarks.md"] = benchmark_page(benchmarks)
+    wanted[ROOT / "docs" / "benchmarks.md"] = benchmark_page(read_benchmarks(ROOT / "docs" / "records"))
     return wanted | {ROOT / "docs" / "gallery" / f"{stem(each['config'])}.md": page(each) for each in records}
 
 

@@ -239,7 +239,7 @@ def compare(
                 if name == ours:
                     raise
                 missing[name] = str(error)
-                _log.info("missing %s: %s", name, str(error).splitlines()[0])
+                _log.info("missing %s: %s", name, str(error).strip().splitlines()[-1])
         if tolerance is not None:
             wanted = np.asarray(prepared[ours]["outputs"], float)
             for name in workers:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chainlab.lab.bench import remarks
+from chainlab.lab import bench
+from chainlab.lab.checkpoint import write_atomic
 from chainlab.lab.config import load
 from chainlab.lab.report import figure
 from chainlab.lab.report.panels import load_panels
@@ -35,7 +36,7 @@ def save_record(name: str, run: Run, folder: Path) -> Path:
     path = folder / f"{stem(name)}.json"
     record["text"] = load(name).path.read_text()
     record["pictures"] = _keep_pictures(run.folder, folder / stem(name))
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    write_atomic(path, f"{json.dumps(record, indent=2)}\n".encode())
     return path
 
 
@@ -154,8 +155,13 @@ def save_benchmark(result: Mapping[str, Any], folder: Path) -> Path:
     """
     path = folder / "benchmarks" / f"{result['bench']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    write_atomic(path, f"{json.dumps(result, indent=2)}\n".encode())
     return path
+
+
+def read_benchmarks(folder: Path) -> list[dict[str, Any]]:
+    """What `save_benchmark` kept in a folder of records, sorted by name."""
+    return [json.loads(path.read_text()) for path in sorted((folder / "benchmarks").glob("*.json"))]
 
 
 def benchmark_table(record: Mapping[str, Any]) -> str:
@@ -178,7 +184,7 @@ def benchmark_table(record: Mapping[str, Any]) -> str:
     for row in record["rows"]:
         cells = (
             row["claim"],
-            row["case"] + (f" ({beside})" if (beside := remarks(row)) else ""),
+            row["case"] + (f" ({beside})" if (beside := bench.remarks(row)) else ""),
             "missing" if row["value"] is None else f"{row['value']:.4g}",
             "" if row["spread"] is None else "{:.4g} to {:.4g}".format(*row["spread"]),
             row["goal"],
@@ -197,12 +203,15 @@ def benchmark_page(records: Sequence[Mapping[str, Any]]) -> str:
     Returns:
         The page, in Markdown.
     """
+    without = [f"`{name}`" for name in bench.names() if name not in {record["bench"] for record in records}]
     parts = [
+        "---\nhide: [toc]\n---",
         "# Benchmarks",
-        "Every claim of speed and memory, measured against its peers in one command: equal results first, then "
+        "The claims of speed and memory, measured against their peers in one command: equal results first, then "
         "interleaved rounds under one thread cap. A figure is the median of its rounds, and a ratio above 1 means "
         "that chainlab is faster, where nothing else is said. Goals that are missed stand here too. The versions of "
         "the peers are in `experiments/benchmarks/peers/*.txt`; `make peers` installs them.",
+        *([f"Without a record yet: {', '.join(without)}."] if without else []),
     ]
     for record in records:
         machine, name = record["machine"], record["bench"]

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 from chainlab.lab.gallery import (
@@ -7,6 +6,7 @@ from chainlab.lab.gallery import (
     benchmark_page,
     benchmark_table,
     fill,
+    read_benchmarks,
     read_records,
     save_benchmark,
     save_record,
@@ -54,7 +54,7 @@ def test_the_tables_of_this_project_are_what_their_records_say():
     pages = {path.name: path.read_text() for path in (ROOT / "docs" / "gallery").glob("*.md")}
     wanted = {f"{stem(record['config'])}.md": gallery_page(record) for record in records}
     assert pages == wanted, "docs/gallery: run `make gallery`"
-    benchmarks = [json.loads(path.read_text()) for path in sorted((ROOT / "docs/records/benchmarks").glob("*.json"))]
+    benchmarks = read_benchmarks(ROOT / "docs" / "records")
     assert benchmarks
     text = (ROOT / "docs" / "benchmarks.md").read_text()
     assert text == benchmark_page(benchmarks), "docs/benchmarks.md: run `make gallery`"
@@ -76,10 +76,11 @@ def test_a_benchmark_is_shown_with_what_it_lost(tmp_path):
     machine = {"processor": "P", "cores": 2, "python": "3.11", "jax": "0.10.2", "devices": ["cpu"]}
     path = save_benchmark({"bench": "a", "date": "2026-11-24", "machine": machine, "rows": rows}, tmp_path)
     assert path == tmp_path / "benchmarks" / "a.json"
-    record = json.loads(path.read_text())
+    (record,) = read_benchmarks(tmp_path)
     lines = benchmark_table(record).splitlines()
     assert lines[2] == "| a/speed | step over \\|peer\\| (peer 2; two lines) | 0.5 | 0.4 to 0.6 | >= 1 | **no** |"
     assert lines[3] == "| a/speed | step over \\|peer\\| | missing |  |  |  |"
     page = benchmark_page([record])
     assert "`chainlab bench a` on 2026-11-24: P, 2 cores, Python 3.11, JAX 0.10.2 on cpu." in page
     assert benchmark_table(record) in page
+    assert "Without a record yet: `deep`, `driving`," in page
