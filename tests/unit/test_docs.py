@@ -50,3 +50,16 @@ def test_the_readme_example_runs():
     assert len(code.splitlines()) <= 20
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         exec(compile(code, "README.md", "exec"), {})
+
+
+def test_the_reference_has_every_public_name():
+    pages = "\n".join(path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md"))
+    shown = set(re.findall(r"^::: (\S+)", pages, re.MULTILINE))
+    missing = set()
+    for stub in (ROOT / "chainlab").rglob("__init__.pyi"):
+        package = ".".join(stub.parent.relative_to(ROOT).parts)
+        for module, name in re.findall(r"^from (\.\w\S*) import (\w+)", stub.read_text(), re.MULTILINE):
+            whole = package + module
+            if not shown & {whole, f"{whole}.{name}"}:
+                missing.add(f"{whole}.{name}")
+    assert not missing, "add the modules to docs/reference"
