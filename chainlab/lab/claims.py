@@ -12,12 +12,13 @@ def judge(claims: Sequence[Claim], summary: Mapping[str, Any]) -> list[dict[str,
     """Hold a run's results against its config's claims.
 
     Args:
-        claims: The claims; each speaks of the mean over the seeds of a final metric, or of an entry of the
-            summary such as `seconds` or `peak_memory_mib`.
+        claims: The claims; each speaks of a final metric, or of an entry of the summary such as `seconds` or
+            `peak_memory_mib`.
         summary: What `run.json` holds.
 
     Returns:
-        `metric`, `goal`, `value`, `spread` (standard deviation over seeds) and `met`, one a claim.
+        `metric`, `goal`, `value` (the mean over seeds), `spread` (their standard deviation; None with one seed), `values`
+        (one a seed) and `met`, one a claim.
     """
     judged: list[dict[str, Any]] = []
     for claim in claims:
@@ -25,6 +26,14 @@ def judge(claims: Sequence[Claim], summary: Mapping[str, Any]) -> list[dict[str,
         values = np.atleast_1d(np.asarray(np.nan if found is None else found, float))
         value = float(np.mean(values))
         spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        row = {"metric": claim.metric, "goal": claim.goal, "value": value, "spread": spread, "met": claim.met(value)}
-        judged.append(row)
+        judged.append(
+            {
+                "metric": claim.metric,
+                "goal": claim.goal,
+                "value": value,
+                "spread": spread,
+                "values": values.tolist(),
+                "met": claim.met(values.tolist()),
+            }
+        )
     return judged

@@ -1,6 +1,7 @@
 """The keys of a config that every experiment has: what is run, how long, how often, and what is claimed."""
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, MinLen
@@ -43,7 +44,7 @@ class RunConfig:
 
 @config
 class Claim:
-    """A bound that the mean of a metric over the config's seeds must keep."""
+    """A bound that a metric must keep: its mean over the config's seeds, or each of them."""
 
     metric: str
     """`split/name` of an evaluation, `train/name` of a step metric, or `seconds`."""
@@ -55,6 +56,8 @@ class Claim:
     """Value that meets the claim."""
     tolerance: Annotated[float, Ge(0)] = 0.0
     """Absolute difference from `equals` that still meets the claim."""
+    each_seed: bool = False
+    """Hold every seed's value against the bound, instead of the mean over the seeds."""
 
     def __post_init__(self) -> None:
         bounds = [bound for bound in (self.at_least, self.at_most, self.equals) if bound is not None]
@@ -67,13 +70,24 @@ class Claim:
         if any(math.isnan(bound) for bound in bounds):
             raise ValueError("a bound must be a number, got nan")
 
-    def met(self, value: float) -> bool:
-        """Whether a value keeps every bound; a value that is not a number meets none.
+    def met(self, values: Sequence[float]) -> bool:
+        """Whether the seeds' values keep every bound; a value that is not a number meets none.
+
+        Args:
+            values: The metric, one value a seed.
+
+        Returns:
+            Whether the claim holds.
 
         Example:
-            >>> Claim(metric="test/accuracy", at_least=0.9).met(0.95)
+            >>> Claim(metric="test/accuracy", at_least=0.9).met([0.95, 0.89])
             True
+            >>> Claim(metric="test/accuracy", at_least=0.9, each_seed=True).met([0.95, 0.89])
+            False
         """
+        return all(map(self._holds, values if self.each_seed else [sum(values) / len(values)]))
+
+    def _holds(self, value: float) -> bool:
         lower = -math.inf if self.at_least is None else self.at_least
         upper = math.inf if self.at_most is None else self.at_most
         if self.equals is not None:
@@ -87,7 +101,13 @@ class Claim:
         Example:
             >>> Claim(metric="seconds", at_most=60.0).goal
             '<= 60'
+            >>> Claim(metric="test/accuracy", at_least=0.9, each_seed=True).goal
+            '>= 0.9 in each seed'
         """
+        return self._bounds + (" in each seed" if self.each_seed else "")
+
+    @property
+    def _bounds(self) -> str:
         if self.equals is not None:
             return f"= {self.equals:g}" + (f" ± {self.tolerance:g}" if self.tolerance else "")
         bounds = [

@@ -78,9 +78,9 @@ def test_replicas():
 )
 def test_claims(claim, met, missed, goal):
     made = Claim(metric="a/b", **claim)
-    assert made.met(met)
-    assert not made.met(missed)
-    assert not made.met(math.nan)
+    assert made.met([met])
+    assert not made.met([missed])
+    assert not made.met([math.nan])
     assert made.goal == goal
 
 

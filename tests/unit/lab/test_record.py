@@ -67,6 +67,15 @@ def test_claims_speak_of_the_mean_over_seeds():
     assert met[0]["spread"] == pytest.approx(np.std([0.8, 1.0], ddof=1))
 
 
+def test_claims_of_each_seed_are_not_met_by_the_mean_alone():
+    (met,) = judge(
+        [Claim(metric="test/accuracy", at_least=0.9, each_seed=True)], {"final": {"test/accuracy": [0.85, 1.0]}}
+    )
+    assert not met["met"]
+    assert met["values"] == [0.85, 1.0]
+    assert "each seed" in met["goal"]
+
+
 def test_signals_ask_once_and_are_given_back():
     before = signal.getsignal(signal.SIGTERM)
     with signals.graceful() as asked:
