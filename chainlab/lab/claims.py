@@ -17,8 +17,8 @@ def judge(claims: Sequence[Claim], summary: Mapping[str, Any]) -> list[dict[str,
         summary: What `run.json` holds.
 
     Returns:
-        `metric`, `goal`, `value` (the mean over seeds), `spread` (their standard deviation; None with one seed), `values`
-        (one a seed) and `met`, one a claim.
+        `metric`, `goal`, `value` (the mean over seeds), `spread` (their standard deviation), `values` (one a seed) and
+        `met`, one a claim.
     """
     judged: list[dict[str, Any]] = []
     for claim in claims:

@@ -8,7 +8,7 @@ import pytest
 
 import chainlab
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 class Page:

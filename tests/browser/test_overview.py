@@ -8,7 +8,7 @@ import pytest
 
 from chainlab.lab.report import write_overview
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 EVIL = "</script><img src=x onerror=alert(1)><b>"
 
 

@@ -131,6 +131,7 @@ def test_bfloat16_is_a_policy_and_the_loss_stays_float32(name):
     assert 0 < np.max(np.abs(got - logits)) < 0.15 * np.max(np.abs(logits))
 
 
+@pytest.mark.slow
 def test_noise_needs_a_key_and_follows_it():
     model = language_model(dataclasses.replace(SMALL, dropout=0.2, drop_path=0.5), vocabulary=7)
     _, params, tokens, logits = made("nanogpt")

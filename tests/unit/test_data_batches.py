@@ -18,6 +18,7 @@ def test_permute_depends_on_the_key():
     assert len(orders) == 20
 
 
+@pytest.mark.slow
 def test_permute_spreads_every_index_evenly():
     """The place of an index over many keys is uniform: a chi-squared statistic near its expectation."""
     length, draws = 10, 4000

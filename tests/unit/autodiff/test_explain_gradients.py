@@ -104,9 +104,10 @@ def agree(f, args, tolerance):
 
 
 NAMES = [name for name, *_ in cases(jnp.float32)]
+_SLOW = ("convolution", "scan unrolled")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in _SLOW else ()) for n in NAMES])
 def test_gradients_equal_jax_grad(name):
     _, f, args = next(case for case in cases(jnp.float32) if case[0] == name)
     agree(f, args, 1e-6)

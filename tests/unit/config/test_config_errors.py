@@ -116,6 +116,7 @@ def test_large_file_is_refused_unread(folder):
     assert time.perf_counter() - start < 1
 
 
+@pytest.mark.slow
 def test_largest_file_is_read_quickly(folder):
     path = folder.write("experiment: ./mine.py\nnames: [" + "a, " * 20_000 + "]\n")
     start = time.perf_counter()

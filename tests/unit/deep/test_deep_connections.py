@@ -19,7 +19,10 @@ def make(kind, connection, depth=6, **options):
     return deep.layer(kind, connection, dim=DIM, depth=depth, branch_layers=layers, sigma_w=1.4, **options)
 
 
-@pytest.mark.parametrize("connection", deep.connections)
+@pytest.mark.parametrize(
+    "connection",
+    [pytest.param(c, marks=() if c in ("plain", "rezero", "highway") else pytest.mark.slow) for c in deep.connections],
+)
 def test_laws_of_connections(connection, key):
     kind = "mlp"
     layer = make(kind, connection)
@@ -56,6 +59,7 @@ def test_laws_of_kinds(kind, connection, key):
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(gradients))
 
 
+@pytest.mark.slow
 def test_attention_is_that_of_its_equation(key):
     branch = deep.attention_branch(DIM, 2)
     p, x = branch.init(key), jax.random.normal(key, (3, 5, DIM))
@@ -65,6 +69,7 @@ def test_attention_is_that_of_its_equation(key):
     np.testing.assert_allclose(branch.apply(p, x), want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_delta_orthogonal_kernels_keep_norms(key):
     branch = deep.convolution_branch(DIM, activation="identity", sigma_w=1.0, orthogonal=True)
     x = jax.random.normal(key, SHAPES["convolution"])
@@ -78,6 +83,7 @@ def test_reversible_chain_as_a_model(key):
     assert chain.apply(params, x).shape == x.shape
 
 
+@pytest.mark.slow
 def test_diagnose_looks_into_the_groups_of_a_chain(key):
     chain = deep.chain(make("mlp", "plain"), 9, memory="sqrt")
     params, x = chain.init(key), jax.random.normal(key, SHAPES["mlp"])

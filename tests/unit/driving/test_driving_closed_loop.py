@@ -37,6 +37,7 @@ def test_scores_are_carlas():
     assert float(driving.score(hit, jnp.array(20.0)).driving_score) == pytest.approx(0.6)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_its_mean(rng):
     values = jnp.asarray(rng.normal(size=400), jnp.float32)
     low, high = jax.jit(driving.interval)(values, jax.random.key(1))

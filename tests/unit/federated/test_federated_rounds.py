@@ -98,7 +98,9 @@ def build(name):
     return getattr(federated, name)(objective, rate=RATE, **options)
 
 
-@pytest.mark.parametrize("name", ["fedsgd", "fedavg", "fedprox", "scaffold", "fednova"])
+@pytest.mark.parametrize(
+    "name", ["scaffold", *(pytest.param(n, marks=pytest.mark.slow) for n in ("fedsgd", "fedavg", "fedprox", "fednova"))]
+)
 def test_three_rounds_equal_numpy(name, x64):
     clients, params = make_clients(), start()
     algorithm, server = build(name), optax.sgd(1.0)
@@ -120,6 +122,7 @@ def test_three_rounds_equal_numpy(name, x64):
     assert (float(metrics["bytes_up"]), float(metrics["bytes_down"])) == (3 * 8 * sent[0], 3 * 8 * sent[1])
 
 
+@pytest.mark.slow
 def test_fedavg_with_one_local_step_is_centralised_sgd():
     clients, params = make_clients(dtype=np.float32, batch=16), start(jnp.float32)
     algorithm, server = federated.fedavg(objective, rate=RATE), optax.sgd(1.0)
@@ -152,6 +155,7 @@ def interpreted():
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["grouped", "vmapped", "sharded"])
 def test_interpreters_agree(interpreted, name):
     jax.tree.map(

@@ -75,6 +75,7 @@ def test_what_a_code_leaves_out_is_sent_later_and_its_bytes_are_counted(clients)
     assert float(metrics["bytes_down"]) == 3 * 16
 
 
+@pytest.mark.slow
 def test_a_buffer_takes_updates_of_older_versions_at_a_discount(clients):
     algorithm, server, window = federated.Algorithm(halve), optax.sgd(1.0), 3
     params = jnp.asarray([1.0, -2.0])

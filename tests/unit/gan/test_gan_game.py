@@ -87,6 +87,7 @@ def small_game(loss="relativistic", penalties=None, **options):
     return game, gan.Players({"w": draw(3, 2)}, {"w": draw(2, 4), "v": draw(4)}), {"x": draw(6, 2)}
 
 
+@pytest.mark.slow
 def test_path_length_is_weighed_in_the_generators_loss_alone():
     (plain, players, batch), (regular, _, _) = small_game(), small_game(path_length=lambda step: 0.1 * step)
     g, d = players
@@ -98,6 +99,7 @@ def test_path_length_is_weighed_in_the_generators_loss_alone():
     np.testing.assert_allclose(loss - without, 0.5 * metrics["path_length"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_snapshots_are_the_averages_of_their_steps():
     game, players, batch = small_game()
     optimizers = (optax.sgd(0.1), optax.sgd(0.1))
@@ -356,6 +358,7 @@ def stress(losses, names, rates, steps):
     return bad
 
 
+@pytest.mark.slow
 def test_stress_few():
     assert stress(["relativistic"], ["gradient_penalty"], [1e-4, 1e-1, 1.0], 20) == 0
 

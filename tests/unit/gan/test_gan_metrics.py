@@ -107,6 +107,7 @@ def test_sliced_wasserstein_of_a_shift(x64, rng):
     np.testing.assert_allclose(shifted, 3 / np.sqrt(3), rtol=0.03)
 
 
+@pytest.mark.slow
 def test_copies_are_found(rng):
     train, test = (jnp.asarray(rng.normal(size=(40, 6)), jnp.float32) for _ in range(2))
     memorisation = jax.jit(gan.memorisation)

@@ -37,6 +37,7 @@ def test_another_reader_sees_the_same(params, tmp_path):
     np.testing.assert_array_equal(found["blocks.0.count"], 7)
 
 
+@pytest.mark.slow
 def test_torch_sees_the_same(params, tmp_path):
     try:
         python = peer_python("torch")

@@ -68,6 +68,7 @@ def test_a_finished_run_is_not_resumed(run):
         resume(run.folder, quiet=True)
 
 
+@pytest.mark.slow
 def test_reproduce_names_the_first_step_and_leaf(run, tmp_path):
     found = reproduce(run.folder, quiet=True)
     assert found.identical

@@ -58,6 +58,7 @@ def test_lines_written_after_the_checkpoint_are_written_once(task, record, whole
     assert lines(record) == lines(whole[1])
 
 
+@pytest.mark.slow
 def test_block_length_changes_nothing(task, record, whole):
     outcome = run(task, record, dataclasses.replace(SETTINGS, block=3))
     assert checkpoint.fingerprint(outcome.replica) == checkpoint.fingerprint(whole[0].replica)

@@ -31,7 +31,7 @@ def vectors(rng):
     return jnp.asarray(np.stack(rows), jnp.float32)
 
 
-_FAST = ("top_k", "random_k, unbiased", "scaled_sign", "qsgd, 4 bits", "int8")
+_FAST = ("top_k", "random_k, unbiased", "scaled_sign")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in _FAST else pytest.mark.slow) for n in CODES])

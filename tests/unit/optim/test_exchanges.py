@@ -29,6 +29,7 @@ def like(stacked):
     return jax.tree.map(lambda leaf: leaf[0], stacked)
 
 
+@pytest.mark.slow
 def test_power_sgd_with_feedback_is_the_numpy_algorithm(rng):
     steps = gradients(rng, 3)
     exchange = compression.error_feedback(compression.power_sgd(rank=2, seed=3))
@@ -72,6 +73,7 @@ def test_error_feedback_loses_nothing(rng):
     assert np.count_nonzero(left) > 50
 
 
+@pytest.mark.slow
 def test_momentum_correction_is_deep_gradient_compression(rng):
     steps = gradients(rng, 4)
     exchange = compression.momentum_correction(compression.gather(compression.top_k(0.1)), 0.9)

@@ -23,6 +23,7 @@ def test_the_least_weights_go_and_the_largest_gradients_come():
     assert grown.tolist() == [False, False, False, False, False, True, False, True]
 
 
+@pytest.mark.slow
 def test_a_budget_of_connections_is_kept_while_it_learns(rng):
     x = jnp.asarray(rng.normal(size=(64, 16)), jnp.float32)
     truth = jnp.zeros((16, 4)).at[:3].set(1.0)  # few inputs matter

@@ -9,6 +9,7 @@ import chainlab
 from chainlab.quantum.examples import rotation
 
 
+@pytest.mark.slow
 def test_the_rule_of_the_node_is_two_shifted_circuits(qml):
     explanation = chainlab.explain(rotation)(0.5)
     (edge,) = (edge for edge in explanation.edges if edge.target.kind == "custom_jvp")

@@ -89,6 +89,7 @@ def test_results_keep_the_structure_of_the_circuit(qml, mixed):
         np.testing.assert_allclose(got[name], value, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_qnodes_keep_their_transforms_wires_and_structure(qml):
     device = qml.device("default.qubit", wires=["b", "a"])
 
@@ -153,6 +154,7 @@ def test_only_what_is_differentiated_is_shifted(qml):
     assert count(jax.hessian(lambda w: f(x, w)), w) == 8 * 8
 
 
+@pytest.mark.slow
 def test_counts_are_those_of_pennylane(qml):
     """The tapes that PennyLane's own parameter-shift makes of the same circuit."""
 

@@ -13,6 +13,7 @@ def run(code):
     return subprocess.run([sys.executable, "-c", BLOCKED + code], capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_a_circuit_says_what_to_install_and_its_classical_twin_works():
     done = run(
         "import jax\n"

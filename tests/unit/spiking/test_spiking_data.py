@@ -127,6 +127,7 @@ def test_poisson_rates_are_those_asked_for(key):
     np.testing.assert_allclose(spikes.mean(0), [0.0, 0.2, 1.0], atol=0.03)
 
 
+@pytest.mark.slow
 def test_the_latency_code_of_every_byte():
     """Brighter is sooner, faint never; the steps that are stored are exactly those that the code reaches."""
     bytes_ = jnp.arange(256, dtype=jnp.float32) / 255

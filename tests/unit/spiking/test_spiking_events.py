@@ -146,6 +146,7 @@ def test_the_discrete_network_tends_to_the_continuous_one(x64):
     assert errors[2] < 2e-2
 
 
+@pytest.mark.slow
 def test_from_raster_and_back(x64):
     raster = jnp.zeros((4, 3)).at[jnp.array([0, 2, 2]), jnp.array([1, 0, 2])].set(1.0)
     spikes = spiking.from_raster(raster, most=4)

@@ -29,6 +29,7 @@ def spikes():
     return (jax.random.uniform(jax.random.key(3), (STEPS, BATCH, INPUTS)) < 0.4).astype(jnp.float32)
 
 
+@pytest.mark.slow
 def test_sequence_types_stand_for_arrays(net, spikes, key):
     """Outputs and gradients of a `Constant` and of a `Silent` sequence are those of the arrays."""
     params = net.init(key)

@@ -62,6 +62,7 @@ def test_blockwise_is_softmax_attention_and_so_is_its_derivative(rng, x64, lengt
         np.testing.assert_allclose(g, w, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_blockwise_window_without_causality(rng, x64):
     q, k, v = qkv(rng, 30)
     want = softmax_attention(q, k, v, causal=False, window=4)
@@ -95,6 +96,7 @@ def temporaries(form, length):
     return jax.jit(gradient).lower(spec, spec, spec).compile().memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_blockwise_memory_is_linear_and_small():
     """XLA's own plan: at most twice q+k+v+o at 8192 tokens, and 4x the length costs about 4x the memory."""
     long, short = temporaries(blockwise_attention, 8192), temporaries(blockwise_attention, 2048)
@@ -121,6 +123,7 @@ def test_chunked_linear_attention_is_its_recurrence(rng, x64, chunk, start):
     jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, atol=1e-10), got, wanted)
 
 
+@pytest.mark.slow
 def test_chunked_linear_attention_survives_strong_decay(rng):
     q, k, v = qkv(rng, 64, groups=4, dtype=np.float32)
     gradient = jax.grad(lambda d: jnp.sum(chunked_linear_attention(q, k, v, d)[0]))(jnp.full((2, 64, 4), -50.0))
@@ -138,6 +141,7 @@ def test_rotated_products_depend_on_the_distance_alone(rng, x64):
     np.testing.assert_allclose(jnp.linalg.norm(at(q, 50)), jnp.linalg.norm(q), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [None, 5])
 def test_every_form_of_attend_agrees(rng, window):
     q, k, v = qkv(rng, 24, dim=8, dtype=np.float32)

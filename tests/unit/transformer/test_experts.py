@@ -65,6 +65,7 @@ def test_only_chosen_experts_receive_gradient():
     assert 0 < np.sum(got) < 4
 
 
+@pytest.mark.slow
 def test_losses_are_least_for_an_even_router():
     mixture = layer(active=1)
     params = params_of(mixture)

@@ -61,6 +61,7 @@ def update_of(config, architecture, rng):
     return rule.update(gradient, rule.init(params), params)[0], params, gradient
 
 
+@pytest.mark.slow
 def test_adamw_decays_weights_and_tables_only(rng):
     config = Optimization(warmup=0, clip=None)
     update, params, gradient = update_of(config, SHAPE, rng)
