@@ -34,7 +34,6 @@ def save_record(name: str, run: Run, folder: Path) -> Path:
     record = {"config": name, **{key: summary.get(key) for key in kept}, "versions": versions}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{stem(name)}.json"
-    record["text"] = load(name).path.read_text()
     record["pictures"] = _keep_pictures(run.folder, folder / stem(name))
     write_atomic(path, f"{json.dumps(record, indent=2)}\n".encode())
     return path
@@ -71,18 +70,20 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
         The table.
 
     Example:
-        >>> claim = {"metric": "test/accuracy", "value": 0.98, "spread": 0.01, "goal": ">= 0.9", "met": True}
-        >>> print(table([{"config": "mlp/digits", "claims": [claim], "seeds": [0, 1], "seconds": 3.2, "cores": 2}]))
+        >>> claim = {"metric": "accuracy", "value": 0.98, "values": [0.97, 0.99], "spread": 0.01, "goal": ">= 0.9"}
+        >>> record = {"config": "mlp/digits", "claims": [{**claim, "met": True}], "seeds": [0, 1]}
+        >>> print(table([{**record, "seconds": 3, "cores": 2}]))
         | config | claim | measured | seeds | time | command |
         |---|---|---|---|---|---|
-        | mlp/digits | test/accuracy >= 0.9 | 0.98 ± 0.01 | 2 | 3.2 s, 2 cores | `chainlab verify mlp/digits` |
+        | mlp/digits | accuracy >= 0.9 | 0.98 ± 0.01 (0.97 to 0.99) | 2 | 3 s, 2 cores | `chainlab verify mlp/digits` |
     """
     lines = ["| config | claim | measured | seeds | time | command |", "|---|---|---|---|---|---|"]
     for record in records:
         for claim in record["claims"]:
             if claim["metric"] == "seconds":
                 continue
-            spread = "" if claim["spread"] is None else f" ± {claim['spread']:.2g}"
+            low, high = min(claim["values"]), max(claim["values"])
+            spread = "" if claim["spread"] is None else f" ± {claim['spread']:.2g} ({low:.4g} to {high:.4g})"
             missed = "" if claim["met"] else " (not met)"
             time = f"{record['seconds']:.3g} s, {_cores(record)}"
             cells = (
@@ -122,7 +123,7 @@ def page(record: Mapping[str, Any]) -> str:
             f"```console\nchainlab verify {name}    # trains it, and checks the claims\nchainlab run {name}\n```",
             *pictures,
             "## Config",
-            f"```yaml\n{record['text'].strip()}\n```\n",
+            f"```yaml\n{load(name).path.read_text().strip()}\n```\n",
         ]
     )
 
@@ -139,8 +140,15 @@ def fill(page: str, records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def stale(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Configs whose record was made by another version of the config."""
-    return [record["config"] for record in records if load(record["config"]).hash != record["config_hash"]]
+    """Configs whose record was made by another version of the config, or judged by other claims."""
+    return [record["config"] for record in records if not _current(record)]
+
+
+def _current(record: Mapping[str, Any]) -> bool:
+    document = load(record["config"])
+    claims = [(claim.metric, claim.goal) for claim in document.envelope.expect]
+    judged = [(claim["metric"], claim["goal"]) for claim in record["claims"]]
+    return document.hash == record["config_hash"] and claims == judged
 
 
 def save_benchmark(result: Mapping[str, Any], folder: Path) -> Path:
