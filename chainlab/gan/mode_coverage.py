@@ -65,7 +65,9 @@ def mixture_metrics(x: Float[Array, "samples 2"], mixture: Mixture) -> Metrics:
         `modes`; `high_quality`, a share; `kl` of the samples' nearest modes to the uniform distribution, and
         `kl_excess` over what a perfect sampler has; `spread`, the root mean square deviation of the high-quality
         samples along an axis over $\sigma$ (0.974 for real draws, which the cut at $3 \sigma$ narrows too), and
-        `spread_ratio` to that.
+        `spread_ratio` to that; `narrowest_ratio`, the same of each mode's narrowest axis, around its own mean: a
+        generator that draws a curve through every mode can have a spread of almost 1 and has this near 0. (10,000
+        real draws of 25 modes have 0.97, since the narrower of two equal axes is looked for.)
 
     Example:
         >>> import jax
@@ -82,6 +84,7 @@ def mixture_metrics(x: Float[Array, "samples 2"], mixture: Mixture) -> Metrics:
     close = jnp.zeros(modes, x.dtype).at[nearest].add(good)
     kl = categorical_kl(counts)
     spread = jnp.sqrt(jnp.sum(good * square) / jnp.maximum(2 * jnp.sum(good), 1)) / sigma
+    narrowest = _narrowest_variance((x - centers[nearest]) / sigma, nearest, good, modes)
     return {
         "modes": jnp.sum((close >= min(0.01, 0.25 / modes) * samples).astype(x.dtype)),
         "high_quality": jnp.mean(good),
@@ -89,7 +92,23 @@ def mixture_metrics(x: Float[Array, "samples 2"], mixture: Mixture) -> Metrics:
         "kl_excess": kl - kl_floor(modes, samples),
         "spread": spread,
         "spread_ratio": spread / _REAL_SPREAD,
+        "narrowest_ratio": jnp.sqrt(jnp.mean(narrowest)) / _REAL_SPREAD,
     }
+
+
+def _narrowest_variance(
+    offset: Float[Array, "samples 2"], mode: Int[Array, " samples"], weight: Float[Array, " samples"], modes: int
+) -> Float[Array, " modes"]:
+    """The smaller eigenvalue of the covariance of every mode's samples; 0 for a mode without samples."""
+
+    def total(values: Float[Array, "samples *shape"]) -> Float[Array, "modes *shape"]:
+        return jnp.zeros((modes, *values.shape[1:]), values.dtype).at[mode].add(values)
+
+    count = jnp.maximum(total(weight), 1)
+    weighted = weight[:, None] * offset
+    mean = total(weighted) / count[:, None]
+    square = total(weighted[:, :, None] * offset[:, None, :]) / count[:, None, None]
+    return jnp.linalg.eigvalsh(square - mean[:, :, None] * mean[:, None, :])[:, 0]
 
 
 # E[r^2 | r <= 3 sigma] / 2 sigma^2 of a plane Gaussian is 1 - (9/2) e^(-9/2) / (1 - e^(-9/2))

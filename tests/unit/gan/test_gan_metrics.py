@@ -25,13 +25,19 @@ def test_mixture_metrics_of_real_draws_of_a_blob_and_of_narrow_modes():
     assert abs(found["high_quality"] - 0.98889) < 0.004
     assert abs(found["spread_ratio"] - 1) < 0.02
     assert abs(found["kl_excess"]) < 0.001
+    assert 0.94 < found["narrowest_ratio"] < 1
     blob = real(jax.random.uniform(KEY, (10_000, 2), minval=-5, maxval=5))
     assert blob["modes"] == 0
     assert blob["high_quality"] < 0.03
     narrow = real(centers[jnp.arange(10_000) % 25] + 0.025 * jax.random.normal(KEY, (10_000, 2)))
     assert abs(narrow["spread"] - 0.5) < 0.01
+    direction = jnp.array([0.6, 0.8])  # modes drawn as lines have nearly the spread of the data
+    curves = real(centers[jnp.arange(10_000) % 25] + 0.07 * jax.random.normal(KEY, (10_000, 1)) * direction[None])
+    assert curves["spread_ratio"] > 0.9
+    assert curves["narrowest_ratio"] < 0.01
     half = real(centers[jnp.arange(10_000) % 5])
     assert half["modes"] == 5
+    assert half["narrowest_ratio"] == 0
     np.testing.assert_allclose(half["kl"], np.log(5), rtol=1e-5)
 
 
