@@ -44,8 +44,8 @@ def gan(config: GanConfig) -> "chainlab.Task":
 
     from chainlab import gan, optim
 
-    problem = gan.problem(vars(config.source), config.batch_size * config.update.critic_steps, config.samples)
-    generator, critic = gan.networks(problem, **vars(config.networks))
+    problem = gan.problem(config.source, config.batch_size * config.update.critic_steps, config.samples)
+    generator, critic = gan.networks(problem, config.networks)
     sample = gan.latent(config.networks.normals, config.networks.signs)
     weights = config.loss.penalties(problem.dimension, problem.deviation)
     path_length = scheduled(config.loss.path_length)

@@ -36,13 +36,13 @@ def fraction_bits(bound: float, clients: int) -> int:
     """
     if clients < 1 or not bound > 0:
         raise UsageError(f"fraction_bits: wanted a bound > 0 and clients >= 1, got {bound} and {clients}")
-    room = 2.0**31 / (clients * (bound + 1e-6))
-    if room < 1:
+
+    def fits(bits: int) -> bool:
+        return clients * (bound * 2.0**bits + 0.5) < 2.0**31  # a half, by which rounding may enlarge each value
+
+    if not fits(0):
         raise UsageError(f"fraction_bits: a sum of {clients} values up to {bound} overflows 32 bits")
-    bits = 0
-    while 2.0 ** (bits + 1) < room:
-        bits += 1
-    return min(bits, 23)  # a float32 has no more
+    return max(bits for bits in range(24) if fits(bits))  # a float32 has no more than 23
 
 
 def encode(tree: PyTree, bits: int) -> PyTree:
@@ -54,6 +54,10 @@ def encode(tree: PyTree, bits: int) -> PyTree:
 
     Returns:
         Arrays of uint32.
+
+    Example:
+        >>> encode(jnp.array([0.5, -0.25]), bits=2).tolist()
+        [2, 4294967295]
     """
 
     def one(leaf: Array) -> Array:
@@ -71,6 +75,10 @@ def decode(tree: PyTree, bits: int) -> PyTree:
 
     Returns:
         Arrays of float32.
+
+    Example:
+        >>> decode(jnp.array([2, 4294967295], jnp.uint32), bits=2).tolist()
+        [0.5, -0.25]
     """
     return jax.tree.map(
         lambda leaf: jax.lax.bitcast_convert_type(leaf, jnp.int32).astype(jnp.float32) * 2.0**-bits, tree

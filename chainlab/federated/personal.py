@@ -1,6 +1,6 @@
 """Personalisation: layers that a client keeps for itself, and fine-tuning of what it was sent."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,13 @@ from chainlab.errors import UsageError
 from chainlab.federated.algorithms import Algorithm, Update
 from chainlab.federated.clients import Batches
 from chainlab.typing import Params, PRNGKey
+
+
+def _training(message: Mapping[str, PyTree]) -> Params:
+    """The change that a client's training made: what it sends, times its steps where it sends a mean step (FedNova)."""
+    if "steps" not in message:
+        return message["delta"]
+    return jax.tree.map(lambda leaf: leaf * message["steps"].astype(leaf.dtype), message["delta"])
 
 
 def local_heads(algorithm: Algorithm, names: Sequence[str]) -> Algorithm:
@@ -45,8 +52,8 @@ def local_heads(algorithm: Algorithm, names: Sequence[str]) -> Algorithm:
         answer = algorithm.update({**params, **heads}, shared, inner, batches, key)
         if set(answer.message) - {"delta", "steps"}:
             raise UsageError(f"local_heads: wanted clients that send `delta`, got {sorted(answer.message)}")
+        kept = jax.tree.map(jnp.add, heads, own(_training(answer.message)))
         delta = answer.message["delta"]
-        kept = jax.tree.map(jnp.add, heads, own(delta))
         message = {**answer.message, "delta": {name: leaf for name, leaf in delta.items() if name not in names}}
         return answer._replace(message=message, memory=(kept, answer.memory))
 
@@ -76,7 +83,7 @@ def fine_tune(
         The client's parameters; layers of `local_heads` are its own.
     """
     answer = algorithm.update(params, shared, memory, batches, key)
-    delta = answer.message["delta"]
+    delta = _training(answer.message)
     if isinstance(delta, dict) and set(delta) != set(params):
         heads = answer.memory[0]
         return {**{name: jax.tree.map(jnp.add, params[name], delta[name]) for name in delta}, **heads}

@@ -6,6 +6,8 @@ from .architectures import residual_critic as residual_critic
 from .architectures import residual_generator as residual_generator
 from .classifier import Classifier as Classifier
 from .classifier import train_classifier as train_classifier
+from .config import NetworksConfig as NetworksConfig
+from .config import SourceConfig as SourceConfig
 from .critic_game import adversarial as adversarial
 from .critic_game import value_at as value_at
 from .dynamics import bilinear_game as bilinear_game

@@ -6,14 +6,12 @@ from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from chainlab.errors import UsageError
 from chainlab.gan.layers import beside, down, flatten, frequencies, labelled, leaky, reshape, scored, up
 from chainlab.nn.convolution import convolution
 from chainlab.nn.dense import dense
-from chainlab.nn.model import Model, sequential
-from chainlab.typing import Params, PRNGKey
+from chainlab.nn.model import Model, residual, sequential
 
 _HE = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 _TANH = Model(lambda key: {}, lambda params, x, *, key=None: jnp.tanh(x))
@@ -189,11 +187,7 @@ def _block(features: int) -> Model:
             "conv1": convolution(features, features, (3, 3), weight_init=zeros),
         }
     )
-
-    def apply(params: Params, x: Float[Array, "*batch height width dim"], *, key: PRNGKey | None = None) -> Array:
-        return x + branch.apply(params, x, key=key)
-
-    return Model(branch.init, apply)
+    return residual(branch)
 
 
 def residual_generator(

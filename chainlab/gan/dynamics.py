@@ -10,6 +10,7 @@ from jaxtyping import Array, Complex, Float
 
 from chainlab.errors import UsageError
 from chainlab.gan.game import Game, Players, vector_field
+from chainlab.gan.loss import adversarial_loss
 from chainlab.typing import Batch, PRNGKey
 
 
@@ -110,8 +111,6 @@ def dirac_gan(loss: str = "non_saturating", r1: float = 0.0, r2: float = 0.0) ->
     References:
         Mescheder, Geiger and Nowozin, arXiv:1801.04406, section 2 and appendix; their Jacobian is that of -v.
     """
-    from chainlab.gan.loss import adversarial_loss
-
     pair = adversarial_loss(loss)
 
     def scores(psi: Array, theta: Array) -> tuple[Array, Array]:

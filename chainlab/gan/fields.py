@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import optax
+from jaxtyping import Array, Int
 
 from chainlab.errors import UsageError
 from chainlab.gan.critic_game import Scale, value_at
@@ -41,10 +42,6 @@ def _plus(a: Players, scale: Any, b: Players) -> Players:
     return jax.tree.map(lambda a, b: a + jnp.asarray(scale, a.dtype) * b, a, b)
 
 
-def _dot(a: Players, b: Players) -> Float[Array, ""]:
-    return sum((jnp.vdot(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)), jnp.zeros(()))
-
-
 def _check(name: str, scale: Scale) -> None:
     if not callable(scale) and not scale > 0:
         raise UsageError(f"{name} needs a scale > 0, got {scale}")
@@ -55,6 +52,9 @@ def simultaneous() -> FieldTransform:
 
     Returns:
         The transform.
+
+    References:
+        Mescheder, Nowozin and Geiger, The Numerics of GANs, arXiv:1705.10461, algorithm 1.
     """
     return _stateless(lambda field, players, step: field(players))
 
@@ -130,8 +130,8 @@ def symplectic(weight: Scale, *, align: bool = True) -> FieldTransform:
     Args:
         weight: $\lambda > 0$, a number or a schedule.
         align: Whether the sign of $\lambda$ is chosen so that the adjustment is attracted by stable fixed points
-            and repelled by unstable ones: that of $\langle v, h \rangle \langle A^\top v, h \rangle + 0.1$ with
-            $h = J^\top v$.
+            and repelled by unstable ones: that of
+            $\tfrac1n \langle v, h \rangle \langle A^\top v, h \rangle + 0.1$ with $h = J^\top v$ and $n$ parameters.
 
     Returns:
         The transform.
@@ -148,7 +148,8 @@ def symplectic(weight: Scale, *, align: bool = True) -> FieldTransform:
         adjustment = jax.tree.map(lambda a, b: 0.5 * (a - b), slope, forward)
         sign: Any = 1.0
         if align:
-            sign = jnp.where(_dot(v, slope) * _dot(adjustment, slope) + 0.1 >= 0, 1.0, -1.0)
+            product = optax.tree.vdot(v, slope) * optax.tree.vdot(adjustment, slope)
+            sign = jnp.where(product / optax.tree.size(players) + 0.1 >= 0, 1.0, -1.0)
         return _plus(v, sign * value_at(weight, step), adjustment), metrics
 
     return _stateless(direction)

@@ -1,6 +1,6 @@
 """What a generator is trained on and judged by: data, example shape, and evaluation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from chainlab.gan.architectures import (
     residual_generator,
 )
 from chainlab.gan.classifier import Classifier, train_classifier
+from chainlab.gan.config import NetworksConfig, SourceConfig
 from chainlab.gan.mixtures import Mixture, finest_scale, grid, ring
 from chainlab.gan.mode_coverage import mixture_metrics
 from chainlab.gan.picture_quality import image_floors, image_metrics, stacked_metrics
@@ -101,12 +102,11 @@ class Problem:
         return evaluate
 
 
-def problem(source: Mapping[str, Any], batch_size: int, samples: int = 10_000) -> Problem:
-    """A problem from its description.
+def problem(source: SourceConfig, batch_size: int, samples: int = 10_000) -> Problem:
+    """A problem from its config.
 
     Args:
-        source: `kind` (`ring`, `grid`, `images` or `stacked`); `modes`, `distance` and `deviation` of a mixture;
-            `images` (a `DatasetConfig`) and `conditional`.
+        source: What is to be imitated.
         batch_size: Examples in a batch.
         samples: Examples of an evaluation of a mixture or of stacked images.
 
@@ -114,21 +114,19 @@ def problem(source: Mapping[str, Any], batch_size: int, samples: int = 10_000) -
         The problem; a mixture is scaled to unit variance, images to [-1, 1].
 
     Raises:
-        UsageError: The kind is unknown or the data do not fit it.
+        UsageError: The data do not fit the kind.
     """
-    kind = source["kind"]
+    kind = source.kind
     if kind in ("ring", "grid"):
         make = ring if kind == "ring" else grid
-        mixture = make(source["modes"], source["distance"], source["deviation"]).scaled()
+        mixture = make(source.modes, source.distance, source.deviation).scaled()
         test = {"x": mixture.sample(jax.random.key(3), samples)}
-        name = Origin(f"{kind} of {source['modes']} Gaussians")
+        name = Origin(f"{kind} of {source.modes} Gaussians")
         data = sampled(lambda key: {"x": mixture.sample(key, batch_size)}, splits={"test": test}, origin=name)
         return Problem(data, (2,), 1.0, mixture=mixture, samples=samples)
-    if kind not in ("images", "stacked"):
-        raise UsageError(f"unknown kind of data {kind!r}: wanted ring, grid, images or stacked")
-    dataset = source["images"].load()
+    dataset = source.images.load()
     train, test = images(dataset)
-    deviation, classes = float(train.x.std()), len(dataset.classes) if source["conditional"] else 0
+    deviation, classes = float(train.x.std()), len(dataset.classes) if source.conditional else 0
     shape: tuple[int, ...] = train.x.shape[1:]
     if kind == "stacked":
         if classes:
@@ -140,13 +138,15 @@ def problem(source: Mapping[str, Any], batch_size: int, samples: int = 10_000) -
     return Problem(data, shape, deviation, classes, pictures=(train, test), samples=samples)
 
 
-def networks(problem: Problem, **options: Any) -> tuple[Model, Model]:
+_CONVOLUTIONAL = {"dcgan": (dcgan_generator, dcgan_critic), "residual": (residual_generator, residual_critic)}
+
+
+def networks(problem: Problem, config: NetworksConfig) -> tuple[Model, Model]:
     """Generator and critic of a problem.
 
     Args:
         problem: What is imitated.
-        options: `kind` (`mlp`, `dcgan` or `residual`); hidden features `generator` and `critic`; latent `normals` and
-            `signs`; the perceptron's `skip`; `frequencies` and the `highest` one (or `data`); `spectral`.
+        config: The networks.
 
     Returns:
         Both models.
@@ -154,29 +154,21 @@ def networks(problem: Problem, **options: Any) -> tuple[Model, Model]:
     Raises:
         UsageError: A size is less than 1, or a convolutional network is asked for in the plane.
     """
-    kind, shape, classes = options["kind"], problem.shape, problem.classes
-    size = options["normals"] + options["signs"]
-    if kind == "mlp":
+    shape, classes, latent = problem.shape, problem.classes, config.normals + config.signs
+    if config.kind == "mlp":
+        bounded, waves = problem.mixture is None, config.frequencies
         generator = mlp_generator(
-            size,
-            shape,
-            hidden=options["generator"],
-            classes=classes,
-            bounded=problem.mixture is None,
-            skip=options["skip"],
+            latent, shape, hidden=config.generator, classes=classes, bounded=bounded, skip=config.skip
         )
-        waves = options["frequencies"]
-        highest = _highest(problem, options["highest"]) if waves else 1.0
-        critic = mlp_critic(shape, hidden=options["critic"], classes=classes, waves=waves, highest=highest)
-    elif kind == "dcgan":
-        generator = dcgan_generator(size, shape, width=options["generator"][0], classes=classes)
-        critic = dcgan_critic(shape, width=options["critic"][0], classes=classes)
-    elif kind == "residual":
-        generator = residual_generator(size, shape, width=options["generator"][0], classes=classes)
-        critic = residual_critic(shape, width=options["critic"][0], classes=classes)
+        highest = _highest(problem, config.highest) if waves else 1.0
+        critic = mlp_critic(shape, hidden=config.critic, classes=classes, waves=waves, highest=highest)
     else:
-        raise UsageError(f"unknown kind of network {kind!r}: wanted mlp, dcgan or residual")
-    return generator, spectrally_normalized(critic) if options["spectral"] else critic
+        if not (config.generator and config.critic):
+            raise UsageError(f"networks: the first hidden features are the width of {config.kind}, got none")
+        make_generator, make_critic = _CONVOLUTIONAL[config.kind]
+        generator = make_generator(latent, shape, width=config.generator[0], classes=classes)
+        critic = make_critic(shape, width=config.critic[0], classes=classes)
+    return generator, spectrally_normalized(critic) if config.spectral else critic
 
 
 _OVER_SCALE = 1.8

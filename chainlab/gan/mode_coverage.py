@@ -101,7 +101,7 @@ def _narrowest_variance(
 ) -> Float[Array, " modes"]:
     """The smaller eigenvalue of the covariance of every mode's samples; 0 for a mode without samples."""
 
-    def total(values: Float[Array, "samples *shape"]) -> Float[Array, "modes *shape"]:
+    def total(values: Array) -> Array:
         return jnp.zeros((modes, *values.shape[1:]), values.dtype).at[mode].add(values)
 
     count = jnp.maximum(total(weight), 1)

@@ -11,10 +11,7 @@ from .encoders import latency as latency
 from .encoders import poisson_rate as poisson_rate
 from .encoders import population as population
 from .evaluation import over_parts as over_parts
-from .events import Spikes as Spikes
-from .events import check_spikes as check_spikes
 from .events import event_lif as event_lif
-from .events import from_raster as from_raster
 from .exact import eventprop as eventprop
 from .feedback import recurrent as recurrent
 from .figures import firing_rates as firing_rates
@@ -46,6 +43,9 @@ from .neurons import leaky_integrator as leaky_integrator
 from .neurons import lif as lif
 from .objective import Objective as Objective
 from .precision import dense_bfloat16 as dense_bfloat16
+from .rasters import Spikes as Spikes
+from .rasters import check_spikes as check_spikes
+from .rasters import from_raster as from_raster
 from .recordings import bin_events as bin_events
 from .recordings import from_recordings as from_recordings
 from .recordings import from_tonic as from_tonic

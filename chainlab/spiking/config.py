@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from annotated_types import Ge, Gt
 
 from chainlab.declare import config
+from chainlab.errors import UsageError
 
 if TYPE_CHECKING:
     from chainlab.spiking.network import Network
@@ -84,7 +85,7 @@ class NeuronConfig:
     """The hidden neurons."""
 
     kind: Literal["lif", "current_lif", "adaptive_lif"] = "lif"
-    """Leaky integrate-and-fire, with a synaptic current, or with an adaptive threshold."""
+    """Leaky integrate-and-fire, with a synaptic current, or with an adaptive threshold (whose reset is the default)."""
     tau_mem: Annotated[float, Gt(0)] = 10.0
     """Time constant of the membrane, in steps."""
     tau_syn: Annotated[float, Gt(0)] = 5.0
@@ -113,6 +114,9 @@ class NeuronConfig:
 
         Returns:
             The neurons, recurrent where they are to be.
+
+        Raises:
+            UsageError: An option is one that neurons of this kind do not have.
         """
         import jax
 
@@ -122,6 +126,10 @@ class NeuronConfig:
         fixed = {"decay": decay(self.tau_mem), "spread": self.spread, "detach": self.detach}
         options: dict[str, Any] = {**fixed, "learn": self.learn, "surrogate": surrogate}
         if self.kind == "adaptive_lif":
+            for name, value in (("reset", "subtract"), ("timing", "delayed"), ("normalize", False)):
+                got = getattr(self, name)
+                if got != value:
+                    raise UsageError(f"adaptive_lif neurons have {name} {value!r} alone, got {name} {got!r}")
             neuron = adaptive.adaptive_lif(size, **options)
         elif self.kind == "current_lif":
             options |= {"synaptic_decay": decay(self.tau_syn)}

@@ -18,32 +18,18 @@ References:
     table 1.
 """
 
-import math
 from functools import partial
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from chainlab.errors import UsageError
+from chainlab.spiking.rasters import Spikes
 
 _NEWTON_STEPS = 50
-
-
-class Spikes(NamedTuple):
-    """Spikes of a layer in order of time, padded.
-
-    Attributes:
-        times: Time of each spike; infinite where there is none.
-        neurons: Which neuron fired; the number of neurons where there is none.
-        complete: Whether all spikes before the horizon are there.
-    """
-
-    times: Float[Array, " spikes"]
-    neurons: Int[Array, " spikes"]
-    complete: Bool[Array, ""] = np.True_  # pyright: ignore[reportAssignmentType]
 
 
 class Constants(NamedTuple):
@@ -82,7 +68,7 @@ def event_lif(
         spikes: Input spikes, sorted by time.
         recurrent: What a spike of each neuron adds to each current.
         threshold: Threshold of all neurons.
-        tau_mem: Membrane time constant.
+        tau_mem: Membrane time constant; infinite without a leak.
         tau_syn: Synaptic time constant, in the same unit.
         horizon: End of the simulation.
         most: Room for output spikes of the whole layer; `Spikes.complete` says whether it was enough.
@@ -116,10 +102,11 @@ def event_lif(
 
 def kernel(constants: Constants, s: Array) -> Array:
     """How much of a unit of current has arrived on the membrane after a time `s`."""
-    rate = 1 / constants.tau_syn - 1 / constants.tau_mem
+    rate = abs(1 / constants.tau_syn - 1 / constants.tau_mem)
+    slower = jnp.exp(-s / max(constants.tau_syn, constants.tau_mem))
     if rate == 0:
-        return s * jnp.exp(-s / constants.tau_mem)
-    return jnp.exp(-s / constants.tau_syn) * jnp.expm1(s * rate) / rate
+        return s * slower
+    return slower * -jnp.expm1(-s * rate) / rate  # no exponent is positive: a long wait does not overflow
 
 
 def _flow(constants: Constants, v: Array, current: Array, s: Array) -> tuple[Array, Array]:
@@ -143,6 +130,7 @@ def _crossing(constants: Constants, threshold: Array, v: Array, current: Array) 
     else:
         ratio = safe * tau_mem / (tau_syn * (rate * safe_v + safe))
         summit = jnp.log(jnp.maximum(ratio, 1e-30)) / rate
+    summit = jnp.minimum(summit, constants.horizon)  # without a leak it rises for ever
     reaches = rising & (safe > 0) & (_flow(constants, safe_v, safe, summit)[0] > threshold)
     safe, safe_v = jnp.where(reaches, safe, threshold + 1.0), jnp.where(reaches, safe_v, 0.0)
 
@@ -262,59 +250,3 @@ def _run_backward(constants: Constants, residuals: tuple[Any, ...], cotangents: 
 
 
 _run.defvjp(_run_forward, _run_backward)
-
-
-def from_raster(raster: Float[Array, "time dim"], most: int | None = None) -> Spikes:
-    """The spikes of a raster of zeros and ones, at the times of its steps.
-
-    Args:
-        raster: Spikes by step and neuron.
-        most: Room for spikes; by default `time * dim`.
-
-    Returns:
-        The spikes, sorted by time.
-
-    Raises:
-        UsageError: An entry is neither 0 nor 1 (where the values are known, outside `jax.jit`).
-    """
-    check_spikes(raster)
-    steps, size = raster.shape
-    most = most or steps * size
-    (index,) = jnp.nonzero(raster.reshape(-1), size=most, fill_value=steps * size)
-    there = index < steps * size
-    times = jnp.where(there, (index // size).astype(raster.dtype), jnp.inf)
-    return Spikes(times, jnp.where(there, index % size, size).astype(jnp.int32), jnp.sum(raster != 0) <= most)
-
-
-def check_spikes(spikes: Any) -> None:
-    """Refuse spikes that are not zeros and ones.
-
-    Args:
-        spikes: An array; under `jax.jit` its values are unknown and nothing is checked.
-
-    Raises:
-        UsageError: An entry is neither 0 nor 1; names the first and its place.
-    """
-    try:
-        values = np.asarray(spikes)
-    except jax.errors.TracerArrayConversionError:
-        return
-    wrong = ~((values == 0) | (values == 1))
-    if wrong.any():
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise UsageError(f"spikes must be 0 or 1, got {values[place]} at index {place}")
-
-
-def exponential_integral(tau: float, horizon: float, times: Array) -> Array:
-    r"""$\int_t^H e^{-(u - t) / \tau} du$, what a spike at $t$ adds to the time integral of a leaky integrator.
-
-    Args:
-        tau: Time constant of the integrator.
-        horizon: $H$.
-        times: Spike times; later ones, and infinite ones, add nothing.
-
-    Returns:
-        The integral for each spike.
-    """
-    left = jnp.where(times < horizon, horizon - times, 0.0)
-    return left if math.isinf(tau) else -tau * jnp.expm1(-left / tau)

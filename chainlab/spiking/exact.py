@@ -11,8 +11,9 @@ from jaxtyping import Array
 from chainlab.autodiff.rules import backprop
 from chainlab.errors import UsageError
 from chainlab.spiking.blocks import Block, blocks_of
-from chainlab.spiking.events import Spikes, check_spikes, event_lif, exponential_integral, from_raster
+from chainlab.spiking.events import event_lif
 from chainlab.spiking.objective import Objective, of_network
+from chainlab.spiking.rasters import Spikes, check_spikes, from_raster
 from chainlab.spiking.sequences import Constant, length, stepwise
 from chainlab.typing import Batch, Gradient, Metrics, Params, PRNGKey, Rule
 
@@ -34,6 +35,9 @@ def eventprop(most: int = 256) -> Rule:
 
     Raises:
         UsageError: The network, loss or input is not of that form; says what is not.
+
+    References:
+        Wunderlich and Pehle, EventProp, Scientific Reports 11, 12829, 2021 (arXiv:2009.08378), table 1.
     """
     if most < 1:
         raise UsageError(f"eventprop: most must be at least 1, got {most}")
@@ -87,7 +91,13 @@ def _continuous(objective: Objective, most: int, params: Params, batch: Batch, k
 def _readout(weight: Array, tau: float, horizon: float, spikes: Spikes) -> Array:
     rows = jnp.concatenate([weight, jnp.zeros((1, weight.shape[1]), weight.dtype)])
     finite = jnp.where(jnp.isfinite(spikes.times), spikes.times, horizon)
-    return exponential_integral(tau, horizon, finite) @ rows[spikes.neurons]
+    return _exponential_integral(tau, horizon, finite) @ rows[spikes.neurons]
+
+
+def _exponential_integral(tau: float, horizon: float, times: Array) -> Array:
+    r"""$\int_t^H e^{-(u - t) / \tau} du$, what a spike at $t$ adds to the time integral of a leaky integrator."""
+    left = horizon - times
+    return left if math.isinf(tau) else -tau * jnp.expm1(-left / tau)
 
 
 def _time_constants(block: Block) -> dict[str, float]:
@@ -105,6 +115,8 @@ def _time_constants(block: Block) -> dict[str, float]:
 
 
 def _refuse(objective: Objective, params: Params, blocks: list[Block]) -> None:
+    if len(blocks) < 2:
+        raise UsageError("eventprop: wanted at least one layer of spiking neurons before the readout")
     for block in blocks:
         last = block is blocks[-1]
         wanted = "leaky_integrator" if last else "current_lif"

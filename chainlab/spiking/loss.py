@@ -52,8 +52,8 @@ def _cross_entropy(logits: Float[Array, "*batch classes"], labels: Labels) -> Fl
 def _summed(finish: Callable[[Array, int, Labels], tuple[Array, Array]]) -> Loss:
     """A loss of the outputs summed over time."""
     return Loss(
-        start=lambda output, labels: jnp.zeros_like(output),
-        fold=lambda carry, outputs, labels: carry + jnp.sum(outputs, axis=0),
+        start=lambda output, labels: jnp.zeros(output.shape, _wide(output)),
+        fold=lambda carry, outputs, labels: carry + jnp.sum(outputs, axis=0, dtype=carry.dtype),
         finish=finish,
     )
 
@@ -107,11 +107,12 @@ def step_cross_entropy(scale: float = 1.0) -> Loss:
     """
 
     def start(output: Array, labels: Labels) -> tuple[Array, Array]:
-        return jnp.zeros((), _wide(output)), jnp.zeros_like(output)
+        return jnp.zeros((), _wide(output)), jnp.zeros(output.shape, _wide(output))
 
     def fold(carry: tuple[Array, Array], outputs: Array, labels: Labels) -> tuple[Array, Array]:
+        total = jnp.sum(outputs, axis=0, dtype=carry[1].dtype)
         losses = jax.vmap(lambda output: _cross_entropy(scale * output, labels))(outputs)
-        return carry[0] + jnp.sum(losses), carry[1] + jax.lax.stop_gradient(jnp.sum(outputs, axis=0))
+        return carry[0] + jnp.sum(losses), carry[1] + jax.lax.stop_gradient(total)
 
     def finish(carry: tuple[Array, Array], steps: int, labels: Labels) -> tuple[Array, Array]:
         return carry[0] / steps, carry[1]
@@ -128,6 +129,10 @@ def rate_mean_square(correct: float = 0.8, incorrect: float = 0.1) -> Loss:
 
     Returns:
         The loss.
+
+    Example:
+        >>> round(float(rate_mean_square(0.8, 0.1)(jnp.zeros((5, 1, 2)), jnp.array([0]))), 4)  # (0.8^2 + 0.1^2) / 2
+        0.325
     """
 
     def finish(carry: Array, steps: int, labels: Labels) -> tuple[Array, Array]:
@@ -173,17 +178,24 @@ def first_spike_time(scale: float = 1.0) -> Loss:
 
     Returns:
         The loss.
+
+    Example:
+        >>> spikes = jnp.zeros((4, 1, 2)).at[1, 0, 0].set(1.0)  # the first class after a step, the second never
+        >>> loss, labels = first_spike_time(), jnp.array([0])
+        >>> loss.finish(loss.fold(loss.start(spikes[0], labels), spikes, labels), 4, labels)[1].tolist()
+        [[-1.0, -4.0]]
     """
 
     def start(output: Array, labels: Labels) -> tuple[Array, Array]:
-        return jnp.ones_like(output), jnp.zeros_like(output)
+        wide = _wide(output)
+        return jnp.ones(output.shape, wide), jnp.zeros(output.shape, wide)
 
     def fold(carry: tuple[Array, Array], outputs: Array, labels: Labels) -> tuple[Array, Array]:
         def body(carry: tuple[Array, Array], spike: Array) -> tuple[tuple[Array, Array], None]:
             silent = carry[0] * (1 - spike)
             return (silent, carry[1] + silent), None
 
-        return jax.lax.scan(body, carry, outputs)[0]
+        return jax.lax.scan(body, carry, outputs.astype(carry[0].dtype))[0]
 
     def finish(carry: tuple[Array, Array], steps: int, labels: Labels) -> tuple[Array, Array]:
         return _cross_entropy(-scale * carry[1], labels), -scale * carry[1]
@@ -196,6 +208,10 @@ def total_output() -> Loss:
 
     Returns:
         The loss.
+
+    Example:
+        >>> float(total_output()(jnp.ones((4, 3, 2)), None))
+        24.0
     """
 
     def finish(carry: Array, steps: int, labels: Any) -> tuple[Array, Array]:
@@ -222,6 +238,11 @@ def rate_bounds(
 
     Raises:
         UsageError: The bounds are not `0 <= lower <= upper <= 1`.
+
+    Example:
+        >>> penalty = rate_bounds(0.2, 0.5)
+        >>> round(float(penalty({"hidden": jnp.array([[0.0, 3.0, 10.0]])}, 10)), 4)  # rates 0, 0.3 and 1
+        0.0967
     """
     if not 0 <= lower <= upper <= 1:
         raise UsageError(f"rate_bounds needs 0 <= lower <= upper <= 1, got {lower} and {upper}")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from chainlab.errors import UsageError
 from chainlab.nn.norm import accumulator
@@ -66,7 +66,7 @@ def _scores(plan: _Plan, q: Array, k: Array, i: Any, j: Any) -> Float[Array, "ba
     return jnp.where(jnp.broadcast_to(mask, scores.shape), scores, MASKED)
 
 
-def _spread(x: Float[Array, "batch groups shared q"], like: Array) -> Array:
+def _spread(x: Shaped[Array, "batch groups shared q"], like: Array) -> Array:
     """Statistics of the queries, broadcast over a trailing axis of `like`."""
     return jnp.broadcast_to(x[..., None], like.shape)
 
@@ -91,8 +91,13 @@ def _forward(plan: _Plan, query: Array, key: Array, value: Array) -> tuple[Array
         shape = (batch, groups, shared, plan.tile)
         start = (jnp.zeros(shape, wide), jnp.full(shape, MASKED, wide), jnp.zeros((*shape, dim), wide))
         total, top, out = jax.lax.fori_loop(*plan.key_tiles(i), key_tile, start)
-        out = jnp.moveaxis(out / _spread(total, out), 3, 1).astype(query.dtype)
-        return _put(carry[0], out, i, plan.tile), _put(carry[1], jnp.moveaxis(top + jnp.log(total), 3, 1), i, plan.tile)
+        # a query that sees no key: its output is zero, and so is each probability that 0 gives in the backward pass
+        blind = top == MASKED
+        total = jnp.where(blind, 1, total)
+        out = jnp.where(_spread(blind, out), 0, out / _spread(total, out))
+        log_total = jnp.where(blind, 0, top + jnp.log(total))
+        out, log_total = (jnp.moveaxis(x, 3, 1) for x in (out, log_total))
+        return _put(carry[0], out.astype(query.dtype), i, plan.tile), _put(carry[1], log_total, i, plan.tile)
 
     start = (jnp.zeros_like(query), jnp.zeros((batch, padded, groups, shared), wide))
     return jax.lax.fori_loop(0, padded // plan.tile, query_tile, start)
@@ -171,7 +176,7 @@ def blockwise_attention(
         tile: Tokens of a tile.
 
     Returns:
-        The attended values, in the type of `query`.
+        The attended values, in the type of `query`; zero for a query that sees no key.
 
     Raises:
         UsageError: The shapes do not fit together, or `tile` or `window` is less than 1.

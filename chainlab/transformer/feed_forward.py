@@ -26,7 +26,8 @@ class FeedForward(NamedTuple):
     Attributes:
         init: `init(key) -> params`.
         apply: `apply(params, x, *, training) -> (y, auxiliary)`; the dense layer has no auxiliary values, a
-            mixture gives `balance_loss`, `z_loss` and `load`, the fraction of assignments of each expert.
+            mixture gives `balance_loss`, `z_loss`, `dropped` (the share of assignments beyond a capacity) and
+            `load`, the fraction of assignments of each expert.
     """
 
     init: Callable[[PRNGKey], Params]
@@ -78,7 +79,8 @@ def dense_feed_forward(architecture: Architecture) -> FeedForward:
 def expert_feed_forward(architecture: Architecture, experts: Experts) -> FeedForward:
     r"""A sparse mixture of experts: each token goes to the `active` experts that its router scores highest.
 
-    $y = \sum_{e \in \text{top-}k(p)} \frac{p_e}{\sum_{\text{top-}k} p}\, f_e(x)$ with $p = \mathrm{softmax}(W_r x)$.
+    $y = \sum_{e \in \text{top-}k(p)} \frac{p_e}{\sum_{\text{top-}k} p}\, f_e(x)$ with $p = \mathrm{softmax}(W_r x)$; a
+    single active expert weighs $p_e$ itself, without which its router would have no gradient. Experts have no biases.
     In training an expert takes at most `capacity_factor` times its fair share, earlier tokens first, and the
     rest pass by on the residual stream; otherwise no token is dropped, so that a token's output never
     depends on its neighbours. Tokens are gathered into one buffer an expert and multiplied at once.
@@ -91,7 +93,7 @@ def expert_feed_forward(architecture: Architecture, experts: Experts) -> FeedFor
         The layer; parameters `router`, `up` (experts, dim, hidden) and `down` (experts, hidden, dim).
 
     References:
-        Fedus et al., Switch Transformers, arXiv:2101.03961, equations 3 to 6 (capacity and balance).
+        Fedus et al., Switch Transformers, arXiv:2101.03961, equations 2 to 6 (one expert, capacity and balance).
         Zoph et al., ST-MoE, arXiv:2202.08906, equation 5 (z loss).
     """
     a, count, active = architecture, experts.count, experts.active
@@ -112,7 +114,8 @@ def expert_feed_forward(architecture: Architecture, experts: Experts) -> FeedFor
         logits = logits.astype(accumulator(logits.dtype))
         probabilities = jax.nn.softmax(logits, axis=-1)
         weights, chosen = jax.lax.top_k(probabilities, active)
-        weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
+        if active > 1:
+            weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
 
         capacity = number
         if training and experts.capacity_factor is not None:

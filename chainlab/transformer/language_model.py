@@ -28,7 +28,7 @@ class Output(NamedTuple):
     Attributes:
         logits: `(batch, seq, vocabulary)`, float32 at least.
         cache: The cache after these tokens, or None.
-        auxiliary: Values of the mixtures of experts, summed or stacked over the layers; else empty.
+        auxiliary: Values of the mixtures of experts, averaged or stacked over the layers; else empty.
     """
 
     logits: Array
@@ -83,6 +83,9 @@ def language_model(architecture: Architecture, vocabulary: int) -> LanguageModel
         >>> params = model.init(jax.random.key(0))
         >>> model.apply(params, jax.numpy.zeros((3, 16), "int32")).shape
         (3, 16, 10)
+
+    References:
+        Radford et al., Language Models are Unsupervised Multitask Learners, 2019, section 2.3.
     """
     a = architecture
     if vocabulary < 1:

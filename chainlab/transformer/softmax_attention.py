@@ -63,7 +63,15 @@ def attention_weights(
         scale: The factor $s$; $1/\sqrt{\text{dim}}$ by default.
 
     Returns:
-        The probabilities, in float32 at least; exactly zero where masked.
+        The probabilities, in float32 at least; exactly zero where masked, in a row that sees no key too.
+
+    Example:
+        >>> x = jnp.zeros((2, 1, 4))
+        >>> attention_weights(x, x, jnp.array([[True, False], [True, True]]))[0].tolist()
+        [[1.0, 0.0], [0.5, 0.5]]
+
+    References:
+        Vaswani et al., Attention Is All You Need, arXiv:1706.03762, equation 1.
     """
     *batch, length, heads, dim = query.shape
     groups = key.shape[-2]
@@ -71,7 +79,8 @@ def attention_weights(
     grouped = (query * scale).reshape(*batch, length, groups, heads // groups, dim)
     scores = jnp.einsum("...qngd,...knd->...ngqk", grouped, key).reshape(*batch, heads, length, key.shape[-3])
     scores = scores.astype(accumulator(scores.dtype))
-    return jax.nn.softmax(jnp.where(jnp.broadcast_to(mask, scores.shape), scores, MASKED), axis=-1)
+    seen = jnp.broadcast_to(mask, scores.shape)
+    return jnp.where(seen, jax.nn.softmax(jnp.where(seen, scores, MASKED), axis=-1), 0)
 
 
 def softmax_attention(
@@ -98,7 +107,7 @@ def softmax_attention(
         mask: Replaces the mask that `causal` and `window` describe.
 
     Returns:
-        The attended values, in the type of `query`.
+        The attended values, in the type of `query`; zero for a query that sees no key.
 
     Raises:
         UsageError: The shapes do not fit together.

@@ -55,5 +55,7 @@ def test_encoding_is_an_inverse_and_bounds_are_kept():
     assert CLIENTS * 2.0 ** federated.fraction_bits(3.0, CLIENTS) * 3.0 < 2**31
     with pytest.raises(UsageError, match="overflows"):
         federated.fraction_bits(1e9, 10)
+    with pytest.raises(UsageError, match="overflows"):  # three times the rounded bound is 2^31 + 1
+        federated.fraction_bits(715827882.6, 3)
     with pytest.raises(UsageError, match="wanted"):
         federated.fraction_bits(1.0, 0)

@@ -51,6 +51,27 @@ def test_own_layers_stay_with_their_client(clients):
     np.testing.assert_allclose(tuned["body"], state.params["body"] / 2)
 
 
+def test_what_a_client_keeps_is_its_whole_training_also_where_it_sends_a_mean_step(clients):
+    """FedNova sends its change over its steps, which is the server's business and not the client's."""
+
+    def objective(params, batch, key):
+        return federated.masked_mean((params["head"] + params["body"] - batch["x"]) ** 2, batch["mask"]), {}
+
+    params, key = {"body": jnp.zeros(()), "head": jnp.ones(())}, jax.random.key(0)
+    batches, found = clients.of(jnp.asarray(2)), {}
+    for name in ("fedavg", "fednova"):
+        plain = getattr(federated, name)(objective, rate=0.1, epochs=2)
+        personal = federated.local_heads(plain, ["head"])
+        memory = personal.memory(params)
+        found[name] = (
+            personal.update(params, (), memory, batches, key).memory[0],
+            federated.fine_tune(plain, params, (), (), batches, key),
+            federated.fine_tune(personal, params, (), memory, batches, key),
+        )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found["fednova"], found["fedavg"])
+    assert float(found["fedavg"][0]["head"]) != 1.0
+
+
 @pytest.mark.parametrize("names", [[], ["body", "head"], ["none"]])
 def test_own_layers_must_be_some_of_the_parameters(names):
     with pytest.raises(UsageError, match="local_heads: wanted"):

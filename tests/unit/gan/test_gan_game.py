@@ -241,6 +241,11 @@ def test_symplectic_sign_turns_where_the_field_is_repelled(x64):
     v = J @ np.array([3.0, 4.0])
     got, _, _ = gan.symplectic(0.3).apply(field, players, (), jnp.asarray(0))
     np.testing.assert_allclose(np.concatenate(got), v - 0.3 * 0.5 * (J.T - J) @ v, atol=1e-12)
+    # near a fixed point the bias of 0.1 decides: the products' mean over the two parameters is -0.075
+    near = 0.1574
+    players = jax.tree.map(lambda p: near * p, players)
+    got, _, _ = gan.symplectic(0.3).apply(field, players, (), jnp.asarray(0))
+    np.testing.assert_allclose(np.concatenate(got), near * (v + 0.3 * 0.5 * (J.T - J) @ v), atol=1e-12)
 
 
 def test_unrolled_gradient_is_the_one_through_the_steps(x64):

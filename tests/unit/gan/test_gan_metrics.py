@@ -1,5 +1,7 @@
 """Metrics against closed forms, scipy, and figures recorded from prdc and pytorch-ignite."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ import scipy.linalg
 from chainlab import gan
 from chainlab.data import DatasetConfig
 from chainlab.errors import DataError, UsageError
+from chainlab.gan.config import SourceConfig
 from chainlab.gan.feature_metrics import squared_distances
 from chainlab.gan.pictures import stack
 
@@ -154,23 +157,23 @@ def test_bad_labels_are_refused():
 
 @pytest.mark.slow
 def test_images_from_digits_and_bad_ones():
-    source = {"kind": "images", "conditional": True, "images": DatasetConfig(name="digits", scale="none")}
+    source = SourceConfig(kind="images", conditional=True, images=DatasetConfig(name="digits", scale="none"))
     problem = gan.problem(source, 32)
     assert problem.shape == (8, 8, 1)
     batch = problem.data.batch(KEY, 0)
     assert batch["x"].min() == -1
     assert batch["x"].max() == 1
     assert 0.3 < problem.deviation < 1.5
-    stacked = gan.problem({**source, "kind": "stacked", "conditional": False}, 5)
+    stacked = gan.problem(replace(source, kind="stacked", conditional=False), 5)
     assert stacked.data.batch(KEY, 3)["x"].shape == (5, 8, 8, 3)
     with pytest.raises(DataError, match="pixels >= 0"):
-        gan.problem({**source, "images": DatasetConfig(name="digits", scale="standard")}, 32)
+        gan.problem(replace(source, images=DatasetConfig(name="digits", scale="standard")), 32)
     with pytest.raises(DataError, match="4 divides"):
-        gan.problem({**source, "images": DatasetConfig(name="iris", scale="none")}, 32)
+        gan.problem(replace(source, images=DatasetConfig(name="iris", scale="none")), 32)
     with pytest.raises(DataError, match="no test set"):
-        gan.problem({**source, "images": DatasetConfig(name="digits", scale="none", test=0.0)}, 32)
+        gan.problem(replace(source, images=DatasetConfig(name="digits", scale="none", test=0.0)), 32)
     with pytest.raises(UsageError, match="no labels"):
-        gan.problem({**source, "kind": "stacked"}, 5)
+        gan.problem(replace(source, kind="stacked"), 5)
 
 
 def test_stacked_images_keep_their_channels(rng):

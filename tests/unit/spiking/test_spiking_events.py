@@ -156,6 +156,29 @@ def test_from_raster_and_back(x64):
     assert not bool(spiking.from_raster(raster, most=2).complete)
 
 
+def test_a_long_wait_leaves_the_next_spike_where_it_is():
+    """In 200 time constants exp(s / tau_syn) overflows float32; the state must only decay."""
+
+    def run(times, weight):
+        spikes = spiking.Spikes(jnp.asarray(times), jnp.array([0, 1]))
+        return spiking.event_lif(weight, spikes, tau_mem=20.0, tau_syn=1.0, horizon=300.0, most=2).times[0]
+
+    weight = jnp.array([[0.3], [3.0]])
+    late, slope = jax.jit(jax.value_and_grad(run, 1))(jnp.array([1.0, 200.0]), weight)
+    soon = jax.jit(run)(jnp.array([1.0, jnp.inf]), weight[::-1])
+    np.testing.assert_allclose(late - 200.0, soon - 1.0, atol=1e-3)
+    assert slope[1, 0] < 0
+    assert np.isfinite(slope).all()
+
+
+def test_a_membrane_without_a_leak_fires_at_the_closed_form():
+    spikes, tau = spiking.Spikes(jnp.array([1.0]), jnp.array([0])), 5.0
+    found = jax.jit(lambda w: spiking.event_lif(w, spikes, tau_mem=np.inf, tau_syn=tau, horizon=50.0, most=1).times)
+    # v(s) = w tau (1 - exp(-s / tau)) reaches 1
+    np.testing.assert_allclose(found(jnp.array([[0.5]])), [1.0 - tau * np.log(1 - 1 / (0.5 * tau))], rtol=1e-5)
+    assert np.isinf(found(jnp.array([[0.19]]))[0])
+
+
 @pytest.mark.slow
 def test_too_little_room_is_said(x64):
     arguments = layer()[1]
@@ -182,3 +205,8 @@ def test_bad_event_layers_and_spikes_name_the_field(x64):
     head = {name: layer for name, layer in objective.network.layers.items() if name != "readout"}
     with pytest.raises(UsageError, match="'out' must be a leaky_integrator"):
         spiking.eventprop()(spiking.Objective(spiking.Network(head), objective.loss))(params, batch, key)
+    only = {name: layer for name, layer in objective.network.layers.items() if name in ("out", "readout")}
+    with pytest.raises(UsageError, match="at least one layer of spiking neurons"):
+        spiking.eventprop()(spiking.Objective(spiking.Network(only), objective.loss))(
+            params, {**batch, "x": jnp.zeros((3, 2, 4))}, key
+        )

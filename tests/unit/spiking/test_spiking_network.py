@@ -7,6 +7,7 @@ import pytest
 
 from chainlab import nn, spiking
 from chainlab.errors import UsageError
+from chainlab.spiking.config import NeuronConfig
 
 STEPS, BATCH, INPUTS, HIDDEN, CLASSES = 12, 3, 5, 6, 4
 
@@ -128,6 +129,23 @@ def test_losses_have_their_defined_values():
     }
     for name, make in spiking.losses.items():
         np.testing.assert_allclose(make()(spikes, label), wanted[name], rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["count_cross_entropy", "step_cross_entropy"])
+def test_sums_over_time_are_wider_than_half_precision(name):
+    """bfloat16 has no 599: the logits of two classes one spike apart would be equal."""
+    outputs = jnp.ones((600, 1, 2), jnp.bfloat16).at[-1, 0, 1].set(0)
+    loss, labels = spiking.losses[name](), jnp.array([0])
+    carry = loss.fold(loss.start(outputs[0], labels), outputs, labels)
+    logits = loss.finish(carry, 600, labels)[1]
+    np.testing.assert_array_equal(logits, [[600.0, 599.0]])
+
+
+def test_adaptive_neurons_refuse_another_reset_than_their_own():
+    surrogate = spiking.arctan
+    for option in ({"reset": "zero"}, {"timing": "immediate"}, {"normalize": True}):
+        with pytest.raises(UsageError, match=f"adaptive_lif .* got {next(iter(option))}"):
+            NeuronConfig(kind="adaptive_lif", **option).build(3, surrogate)
 
 
 @pytest.mark.slow

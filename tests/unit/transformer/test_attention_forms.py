@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,7 @@ from chainlab.transformer import (
     rotate,
     softmax_attention,
 )
+from chainlab.transformer.backend import attention_form, cudnn_attention
 
 
 def tensors(rng, *shapes, dtype=np.float64):
@@ -67,6 +70,25 @@ def test_blockwise_window_without_causality(rng, x64):
     q, k, v = qkv(rng, 30)
     want = softmax_attention(q, k, v, causal=False, window=4)
     np.testing.assert_allclose(blockwise_attention(q, k, v, causal=False, window=4, tile=8), want, atol=1e-12)
+
+
+def test_a_query_that_sees_no_key_gets_zero_in_both_forms(rng, x64):
+    q, k, v = tensors(rng, (20, 2, 4), (5, 1, 4), (5, 1, 4))  # with a window of 3 queries from 7 on see none
+
+    def gradients(form, **options):
+        def f(*a):
+            out = form(*a, window=3, **options)
+            return jnp.sum(jnp.sin(out)), out
+
+        return jax.jit(jax.grad(f, (0, 1, 2), has_aux=True))(q, k, v)
+
+    wanted, want = gradients(softmax_attention)
+    assert np.any(want[6] != 0)
+    assert np.all(want[7:] == 0)
+    for tile in (4, 16):
+        found, got = gradients(blockwise_attention, tile=tile)
+        np.testing.assert_allclose(got, want, atol=1e-12)
+        jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, atol=1e-12), found, wanted)
 
 
 def test_blockwise_derivative_against_finite_differences(rng, x64):
@@ -148,6 +170,24 @@ def test_every_form_of_attend_agrees(rng, window):
     full, *others = (attend(q, k, v, window=window, form=form) for form in ("full", "blockwise", "fused", "auto"))
     for other in others:
         np.testing.assert_allclose(other, full, atol=2e-6)
+
+
+def test_cudnn_is_asked_for_where_it_has_a_kernel_alone(monkeypatch):
+    """JAX never chooses it by itself; asked for what it does not have, it raises."""
+    assert not cudnn_attention(64, jnp.bfloat16)  # on a CPU
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for capability, head_dim, dtype, there in (
+        ("8.0", 64, jnp.bfloat16, True),
+        ("12.0", 128, jnp.float16, True),
+        ("9.0", 64, jnp.float32, False),
+        ("9.0", 20, jnp.bfloat16, False),
+        ("9.0", 256, jnp.bfloat16, False),
+        ("7.5", 64, jnp.float16, False),
+        ("gfx90a", 64, jnp.bfloat16, False),
+    ):
+        monkeypatch.setattr(jax, "devices", lambda name=capability: [SimpleNamespace(compute_capability=name)])
+        assert cudnn_attention(head_dim, dtype) is there
+        assert attention_form(1024, head_dim, dtype) == ("fused" if there else "blockwise")
 
 
 def test_bad_shapes_and_names_say_what_was_wanted(rng):

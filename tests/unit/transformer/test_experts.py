@@ -66,6 +66,26 @@ def test_only_chosen_experts_receive_gradient():
 
 
 @pytest.mark.slow
+def test_the_router_of_one_active_expert_learns_from_the_loss():
+    """Its own probability is the weight (Switch): a normalised one would be 1, whatever the router says."""
+    mixture = layer(active=1)
+    params = params_of(mixture)
+    x = tokens(4)
+
+    def total(params):
+        y = mixture.apply(params, x)[0]
+        return jnp.sum(y), y
+
+    slope, y = jax.jit(jax.grad(total, has_aux=True))(params)
+    assert np.any(slope["router"]["weight"] != 0)
+    row = np.asarray(x).reshape(-1, 8)[0]
+    p = np.asarray(jax.nn.softmax(row @ np.asarray(params["router"]["weight"])))
+    best = np.argmax(p)
+    expert = np.square(np.maximum(row @ params["up"]["weight"][best], 0)) @ params["down"]["weight"][best]
+    np.testing.assert_allclose(y.reshape(-1, 8)[0], p[best] * expert, rtol=2e-4, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_losses_are_least_for_an_even_router():
     mixture = layer(active=1)
     params = params_of(mixture)
