@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -73,12 +74,31 @@ class RunName(click.ParamType[str]):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
         """Runs in `runs/`, the latest first."""
-        from pathlib import Path
-
         from click.shell_completion import CompletionItem
 
         folders = sorted((path.parent for path in Path("runs").glob("*/*/run.json")), key=lambda path: path.name)
         return [CompletionItem(str(path)) for path in reversed(folders) if str(path).startswith(incomplete)]
+
+
+class OutputFile(click.Path):
+    """A file to write: that its folder is there, and its suffix right, is known before anything is computed.
+
+    Args:
+        suffixes: What the name may end in, such as `.svg`; anything when none is given.
+    """
+
+    def __init__(self, *suffixes: str) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+        self.suffixes = suffixes
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        path: Any = super().convert(value, param, ctx)
+        if self.suffixes and path.suffix not in self.suffixes:
+            self.fail(f"wanted a file that ends in {' or '.join(self.suffixes)}, got {path}", param, ctx)
+        if not path.parent.is_dir():
+            self.fail(f"{path}: there is no folder {path.parent}", param, ctx)
+        return path
 
 
 def run_argument(function: _Function) -> _Function:
