@@ -176,6 +176,8 @@ def _table(run: "Run") -> None:
             row += ["", ""] if claim is None else [claim["goal"], "yes" if claim["met"] else "NO"]
         table.add_row(*row)
     console().print(table)
+    for name in (name for name in claims if name not in entries):
+        talk(f"claimed, but not measured: {name}; the run gives {', '.join(summary['final']) or 'no metrics'}")
     out(f"run:    {run.folder}")
     if (run.folder / "report.html").exists():
         out(f"report: {run.folder / 'report.html'}")
