@@ -37,7 +37,7 @@ def verb(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
     return click.command(epilog=epilog)
 
 
-class ConfigName(click.ParamType[str]):
+class ConfigName(click.ParamType):
     """A config: a file, or the name of a packaged one. The shell completes both."""
 
     name = "config"
@@ -52,7 +52,7 @@ class ConfigName(click.ParamType[str]):
         return [*packaged, CompletionItem(incomplete, type="file")]
 
 
-class ExperimentName(click.ParamType[str]):
+class ExperimentName(click.ParamType):
     """An experiment: a short name, `./file.py[:function]` or `module:function`."""
 
     name = "experiment"
@@ -67,7 +67,7 @@ class ExperimentName(click.ParamType[str]):
         return [*known, CompletionItem(incomplete, type="file")]
 
 
-class RunName(click.ParamType[str]):
+class RunName(click.ParamType):
     """A run: its folder, a part of its name that no other run has, or `latest`."""
 
     name = "run"

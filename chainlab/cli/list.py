@@ -114,7 +114,7 @@ def _table(rows: "list[Row]", columns: list[str]) -> None:
 
     for key in columns:
         require(key, rows)
-    heads = columns or ["claims", "result"]
+    heads = columns or ["claims", "result (± deviation over seeds)"]
     table = Table("run", "status", title="runs:", title_justify="left", box=None, pad_edge=False)
     for head in heads:
         table.add_column(Text(head))

@@ -182,6 +182,8 @@ def remarks(row: Mapping[str, Any]) -> str:
     Example:
         >>> remarks({"peers": {"eager": 4.75, "compiled": None}, "note": "in ms"})
         'eager 4.75, compiled missing; in ms'
+        >>> remarks({"peers": {"eager": 4.75}, "note": "eager 4.75 ms"})
+        'eager 4.75 ms'
     """
     untold = {name: value for name, value in row["peers"].items() if f"{name} " not in row["note"]}
     peers = (f"{name} {'missing' if value is None else f'{value:.4g}'}" for name, value in untold.items())

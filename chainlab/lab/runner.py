@@ -120,7 +120,7 @@ class Runner:
         self.record.prune(self.settings.keep)
 
     def _store(self, path: Path, tree: PyTree, meta: Mapping[str, Any]) -> None:
-        checkpoint.replace(path, tree, meta, on_mesh=self.layout is not None)
+        checkpoint.write(path, tree, meta, on_mesh=self.layout is not None)
 
     def _template(self) -> Replica:
         """The shapes of a replica, and on a mesh the places of its arrays."""
