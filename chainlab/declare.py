@@ -34,6 +34,12 @@ def experiment(function: _Function) -> _Function:
     """Tag a function `(config) -> Task` as an experiment; its config type is the annotation of its argument.
 
     The tag is all it does: there is no registry, and importing a file registers nothing.
+
+    Args:
+        function: The function; `chainlab.lab.supervised` makes the task of most.
+
+    Returns:
+        The same function.
     """
     vars(function)["__chainlab_experiment__"] = True
     return function

@@ -1,5 +1,28 @@
 """Errors that a person can act on: what, where, wanted, got, and the next step."""
 
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+def suggest(got: Any, known: Iterable[Any]) -> str:
+    """The end of a message about an unknown word: the known one that may be meant, else nothing.
+
+    Args:
+        got: The word.
+        known: What there is; only text counts.
+
+    Returns:
+        `, did you mean 'x'?`, or an empty string where no known word is close.
+
+    Example:
+        >>> suggest("widht", ["depth", "width"])
+        ", did you mean 'width'?"
+    """
+    folded = {word.lower(): word for word in known if isinstance(word, str)}
+    close = difflib.get_close_matches(got.lower(), folded, 1, 0.6) if isinstance(got, str) else []
+    return f", did you mean {folded[close[0]]!r}?" if close else ""
+
 
 class ChainlabError(Exception):
     """Base of every error that chainlab raises on purpose; the command line prints it without a traceback."""

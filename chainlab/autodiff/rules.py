@@ -74,6 +74,13 @@ def accumulate(steps: int, rule: Rule = backprop) -> Rule:
 
     Raises:
         UsageError: `steps` is less than 1 or does not divide a leaf's leading axis.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> objective = lambda params, batch, key: (jnp.mean(params * batch), {})
+        >>> (value, _), gradient = accumulate(2)(objective)(jnp.float32(1.0), jnp.arange(4.0), jax.random.key(0))
+        >>> float(value), float(gradient)
+        (1.5, 1.5)
     """
     if steps < 1:
         raise UsageError(f"accumulate needs steps >= 1, got {steps}")

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chainlab.cli.common import json_option, out, verb
-from chainlab.cli.functions import arguments, function, is_function, subjects
+from chainlab.cli.common import json_option, out, overrides_argument, verb
+from chainlab.cli.functions import args_option, named_call, subjects, target_argument
 
 if TYPE_CHECKING:
     from chainlab.autodiff import Report
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     "chainlab check mymodule:loss --args '[[1.0, 2.0], 0.5]'",
     "chainlab check ./rules.py:cube --args '[2.0]' --order 2",
 )
-@click.argument("target", metavar="CONFIG | MODULE:FUNCTION")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE ...]")
-@click.option("--args", "text", metavar="JSON", help="Arguments of the function, a JSON list.")
+@target_argument
+@overrides_argument
+@args_option
 @click.option("--order", type=click.IntRange(1, 2), default=1, show_default=True, help="2 checks Hessians too.")
 @click.option(
     "--mode", type=click.Choice(["rev", "fwd"]), default="rev", show_default=True, help="Which autodiff mode."
@@ -34,23 +34,21 @@ def command(
     batch; a surrogate is checked against the relaxation that it declares, and where a network of surrogates has
     none, the report says how many coordinates have a declared derivative and why.
     """
-    if is_function(target) == (text is None):
-        need = "a function needs --args, such as --args '[2.0, 3.0]'" if text is None else "--args is for a function"
-        raise click.UsageError(need)
     options: dict[str, Any] = {"order": order, "mode": mode, "rtol": rtol}
-    reports = _functions(target, text, options) if text is not None else _config(target, overrides, options)
+    call = named_call(target, overrides, text)
+    if call is None:
+        reports = _config(target, overrides, options)
+    else:
+        import chainlab
+
+        function, arguments = call
+        reports = {target: chainlab.check(function, *arguments, **options)}
     if as_json:
         out({name: report.to_dict() for name, report in reports.items()}, as_json=True)
     else:
         for name, report in reports.items():
             out(f"{name}: {report}")
     return 0 if all(report.ok for report in reports.values()) else 1
-
-
-def _functions(target: str, text: str, options: dict[str, Any]) -> "dict[str, Report]":
-    import chainlab
-
-    return {target: chainlab.check(function(target), *arguments(text), **options)}
 
 
 def _config(config: str, overrides: tuple[str, ...], options: dict[str, Any]) -> "dict[str, Report]":

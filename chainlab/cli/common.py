@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -36,7 +37,7 @@ def verb(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
     return click.command(epilog=epilog)
 
 
-class ConfigName(click.ParamType[str]):
+class ConfigName(click.ParamType):
     """A config: a file, or the name of a packaged one. The shell completes both."""
 
     name = "config"
@@ -51,7 +52,7 @@ class ConfigName(click.ParamType[str]):
         return [*packaged, CompletionItem(incomplete, type="file")]
 
 
-class ExperimentName(click.ParamType[str]):
+class ExperimentName(click.ParamType):
     """An experiment: a short name, `./file.py[:function]` or `module:function`."""
 
     name = "experiment"
@@ -66,19 +67,38 @@ class ExperimentName(click.ParamType[str]):
         return [*known, CompletionItem(incomplete, type="file")]
 
 
-class RunName(click.ParamType[str]):
+class RunName(click.ParamType):
     """A run: its folder, a part of its name that no other run has, or `latest`."""
 
     name = "run"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
         """Runs in `runs/`, the latest first."""
-        from pathlib import Path
-
         from click.shell_completion import CompletionItem
 
         folders = sorted((path.parent for path in Path("runs").glob("*/*/run.json")), key=lambda path: path.name)
         return [CompletionItem(str(path)) for path in reversed(folders) if str(path).startswith(incomplete)]
+
+
+class OutputFile(click.Path):
+    """A file to write: that its folder is there, and its suffix right, is known before anything is computed.
+
+    Args:
+        suffixes: What the name may end in, such as `.svg`; anything when none is given.
+    """
+
+    def __init__(self, *suffixes: str) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+        self.suffixes = suffixes
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        path: Any = super().convert(value, param, ctx)
+        if self.suffixes and path.suffix not in self.suffixes:
+            self.fail(f"wanted a file that ends in {' or '.join(self.suffixes)}, got {path}", param, ctx)
+        if not path.parent.is_dir():
+            self.fail(f"{path}: there is no folder {path.parent}", param, ctx)
+        return path
 
 
 def run_argument(function: _Function) -> _Function:

@@ -9,7 +9,11 @@ from typing import Any
 from chainlab.cli.common import console, json_option, out, verb
 from chainlab.errors import MissingDataError
 
-_OPTIONAL = ("tensorboardX", "mlflow", "wandb", "orbax-checkpoint", "flwr", "nir")
+_OPTIONAL = (
+    *("tensorboardX", "mlflow", "wandb", "pandas", "pyarrow", "pillow", "tokenizers", "nir", "h5py", "tonic"),
+    *("jax-privacy", "dp-accounting", "orbax-checkpoint", "optuna", "submitit", "distributed", "flwr", "cryptography"),
+)
+"""What the extras bring."""
 
 
 @verb("chainlab doctor", "chainlab doctor --json")

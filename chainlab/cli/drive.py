@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from chainlab.cli.common import json_option, out, run_argument, verb
+from chainlab.cli.common import OutputFile, json_option, out, run_argument, verb
 from chainlab.cli.training import choose_device, device_option
 from chainlab.errors import UsageError
 
@@ -25,7 +25,7 @@ from chainlab.errors import UsageError
 )
 @click.option("--route", type=click.IntRange(min=0), default=0, show_default=True, help="Which route.")
 @click.option("--seconds", type=click.FloatRange(min=0.2, max=600), default=20.0, show_default=True, help="How long.")
-@click.option("--out", "path", type=click.Path(path_type=Path, dir_okay=False), help="A GIF to write.")
+@click.option("--out", "path", type=OutputFile(".gif"), help="A GIF to write.")
 @click.option("--seed", type=click.IntRange(min=0), help="Which of the run's seeds; the first by default.")
 @device_option
 @json_option
@@ -44,8 +44,6 @@ def command(
 
     RUN is a run folder of the driving experiment, a part of a run's name that no other run has, or `latest`.
     """
-    if path is not None and path.suffix != ".gif":
-        raise UsageError(f"--out: wanted a file that ends in .gif, got {path}")
     choose_device(device)
     import jax
 
@@ -84,8 +82,4 @@ def command(
         out({"run": run, "condition": condition, "driver": driver, "route": route, **result}, as_json=True)
         return
     for name, value in result.items():
-        out(
-            f"{name.replace('_', ' ')}: {value:.4g}"
-            if isinstance(value, float)
-            else f"{name.replace('_', ' ')}: {value}"
-        )
+        out(f"{name.replace('_', ' ')}: {f'{value:.4g}' if isinstance(value, float) else value}")

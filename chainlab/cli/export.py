@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from chainlab.cli.common import out, run_argument, verb
+from chainlab.cli.common import OutputFile, out, run_argument, verb
 from chainlab.errors import UsageError
 
 
@@ -17,7 +17,7 @@ from chainlab.errors import UsageError
 @click.option(
     "--format", "kind", type=click.Choice(["archive", "safetensors"]), help="`archive`, unless --to says otherwise."
 )
-@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="The file to write.")
+@click.option("--to", type=OutputFile(), help="The file to write.")
 @click.option("--seed", type=click.IntRange(min=0), help="Whose parameters to write; the first seed's by default.")
 def command(run: str, kind: str | None, to: Path | None, seed: int | None) -> None:
     """Pack RUN as one zip archive: its folder, the lock of its packages, and a hash of every file.
@@ -29,8 +29,6 @@ def command(run: str, kind: str | None, to: Path | None, seed: int | None) -> No
 
     folder = find(run).path
     kind = kind or ("safetensors" if to is not None and to.suffix == ".safetensors" else "archive")
-    if to is not None and not to.parent.is_dir():
-        raise UsageError(f"--to {to}: there is no folder {to.parent}")
     if kind == "archive":
         from chainlab.lab.archive import pack
 

@@ -1,5 +1,6 @@
 """What the gradient verbs look at: `module:function` with arguments, or the objectives of a config."""
 
+import ast
 import importlib
 import importlib.util
 import json
@@ -7,18 +8,59 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import click
+
+from chainlab.cli.common import ConfigName
 from chainlab.errors import UsageError
 
 if TYPE_CHECKING:
     from chainlab.lab.task import Subject
     from chainlab.typing import Batch, PRNGKey
 
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
-def is_function(target: str) -> bool:
-    """Whether a target names a function (`module:function`, `./file.py:function`), not a config."""
-    return ":" in target and not target.endswith((".yaml", ".yml"))
+
+def target_argument(command: _Decorated) -> _Decorated:
+    """`CONFIG | MODULE:FUNCTION`, as `target`."""
+    return click.argument("target", type=ConfigName(), metavar="CONFIG | MODULE:FUNCTION")(command)
+
+
+def args_option(command: _Decorated) -> _Decorated:
+    """`--args`: the function's arguments, as `text`."""
+    return click.option("--args", "text", metavar="LIST", help="Arguments of the function, a JSON or Python list.")(
+        command
+    )
+
+
+def named_call(target: str, overrides: Sequence[str], text: str | None) -> tuple[Callable[..., Any], list[Any]] | None:
+    """The function that a target names and the arguments it is called with, or None where the target is a config.
+
+    Args:
+        target: `module:function`, `./file.py:function`, or a config.
+        overrides: `a.b=value`; a function takes none.
+        text: Its `--args`; a function needs them, and a config takes none.
+
+    Returns:
+        The function and its arguments; None for a config.
+
+    Raises:
+        UsageError: Target, overrides and arguments do not belong together, or name nothing.
+    """
+    if ":" not in target or target.endswith((".yaml", ".yml")):
+        if text is not None:
+            raise UsageError(f"--args is for a function, and {target!r} names none: wanted module:function")
+        return None
+    if overrides:
+        raise UsageError(f"a function takes no overrides, got {' '.join(overrides)}: use --args '[...]'")
+    if text is None:
+        raise UsageError("a function needs --args, a list of its arguments such as --args '[2.0, 3.0]'")
+    from chainlab.lab.compilation import use_cache
+
+    use_cache()
+    return function(target), arguments(text)
 
 
 def function(target: str) -> Callable[..., Any]:
@@ -31,36 +73,47 @@ def function(target: str) -> Callable[..., Any]:
         The function.
 
     Raises:
-        UsageError: The module or the function is not there.
+        UsageError: The module or the function is not there, or it is no function.
     """
-    module, _, name = target.rpartition(":")
-    if module.endswith(".py"):
-        path = Path(module)
-        if not path.is_file():
-            raise UsageError(f"no file {module!r} in {os.getcwd()}")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
-    else:
-        if os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())
-        try:
-            loaded = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise UsageError(f"no module {module!r}: {error}; wanted module:function or ./file.py:function") from error
-    found: Any = loaded
+    address, _, name = target.rpartition(":")
+    module = _file(Path(address)) if address.endswith(".py") else _module(address)
+    found: Any = module
     for part in name.split("."):
-        found = getattr(found, part, None)
+        if not hasattr(found, part):
+            there = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
+            raise UsageError(f"{address} has no {name!r}; it has {', '.join(there[:12]) or 'no function'}")
+        found = getattr(found, part)
     if not callable(found):
-        there = [n for n, value in vars(loaded).items() if callable(value) and not n.startswith("_")]
-        raise UsageError(f"{module} has no function {name!r}; it has {', '.join(there[:12]) or 'none'}")
+        raise UsageError(f"{target} is a {type(found).__name__}, wanted a function")
     return found
 
 
+def _file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UsageError(f"no file {str(path)!r} in {os.getcwd()}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _module(name: str) -> ModuleType:
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module is there and needs another one
+        raise UsageError(
+            f"no module {name!r} here or on Python's path; wanted module:function or ./file.py:function"
+        ) from None
+
+
 def arguments(text: str) -> list[Any]:
-    """Arguments from a JSON list: lists of numbers become arrays, objects become dictionaries.
+    """Arguments from a list in JSON or in Python's notation: lists of numbers become arrays, also inside mappings.
 
     Args:
         text: `[2.0, 3.0]`, `[[1.0, 2.0], {"w": [[0.5]]}]`.
@@ -69,18 +122,23 @@ def arguments(text: str) -> list[Any]:
         The arguments.
 
     Raises:
-        UsageError: The text is not a JSON list, or a list mixes shapes.
+        UsageError: The text is no list, or a list in it is ragged.
 
     Example:
         >>> arguments("[2.0, [1.0, 3.0]]")[0]
         2.0
     """
     try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"--args is not JSON ({error}): wanted a list of arguments such as '[2.0, 3.0]'") from error
-    if not isinstance(values, list):
-        raise UsageError(f"--args must be a JSON list, one item an argument, got {type(values).__name__}")
+        values: Any = json.loads(text)
+    except json.JSONDecodeError:
+        try:
+            values = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            raise UsageError(
+                f"--args is neither JSON nor a Python literal: {text!r}, wanted such as '[2.0, 3.0]'"
+            ) from None
+    if not isinstance(values, list | tuple):
+        raise UsageError(f"--args must be a list of the arguments, such as '[{text}]'")
     return [_argument(value) for value in values]
 
 
@@ -89,11 +147,11 @@ def _argument(value: Any) -> Any:
 
     if isinstance(value, dict):
         return {name: _argument(item) for name, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         try:
             return jnp.asarray(value)
         except (TypeError, ValueError) as error:
-            raise UsageError(f"--args holds a list that is no array: {error}") from error
+            raise UsageError(f"--args holds a list that is no array (ragged, or not of numbers): {value!r}") from error
     return value
 
 
@@ -112,9 +170,11 @@ def subjects(config: str, overrides: Sequence[str]) -> tuple[Mapping[str, "Subje
     """
     import jax
 
+    from chainlab.lab.compilation import use_cache
     from chainlab.lab.config import load
 
     document = load(config, overrides)
+    use_cache()
     task = document.task()
     key = jax.random.key(document.envelope.seed)
     if task.subjects is None:

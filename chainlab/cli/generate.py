@@ -1,25 +1,22 @@
 """`chainlab generate`: continue a prompt with a trained transformer."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from chainlab.cli.common import json_option, out, verb
+from chainlab.cli.common import json_option, out, run_argument, verb
 from chainlab.cli.training import choose_device, device_option
-from chainlab.errors import CheckpointError, UsageError
+from chainlab.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from chainlab.lab.config import Document
-
 
 @verb(
-    "chainlab generate runs/transformer/20261124-101500-1a2b3c4d --prompt 'ROMEO:'",
+    "chainlab generate latest --prompt 'ROMEO:'",
     "chainlab generate runs/transformer/20261124-101500-1a2b3c4d --temperature 0.8 --top-k 40 --tokens 1000",
 )
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument
 @click.option("--prompt", default="\n", help="Text to continue; a line break by default.")
 @click.option("--tokens", type=click.IntRange(min=1), default=500, show_default=True, help="Tokens to generate.")
 @click.option(
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
 @device_option
 @json_option
 def command(
-    run: Path,
+    run: str,
     prompt: str,
     tokens: int,
     temperature: float,
@@ -43,9 +40,10 @@ def command(
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Continue a prompt with the transformer that RUN (its folder) trained, as it is generated.
+    """Continue a prompt with the transformer that RUN trained, as it is generated.
 
-    The best checkpoint is used where the run monitored a metric, else the latest.
+    RUN is a run folder, a part of a run's name that no other run has, or `latest`. Its best checkpoint is used where it
+    monitored a metric, else the last.
     """
     choose_device(device)
     import importlib
@@ -54,11 +52,12 @@ def command(
     import numpy as np
 
     from chainlab.lab.config import load
+    from chainlab.lab.runs import find
+    from chainlab.lab.trained import parameters
     from chainlab.transformer import generate, language_model
 
-    if not (run / "config.yaml").is_file():
-        raise UsageError(f"{run} is no run folder: it has no config.yaml")
-    document = load(run / "config.yaml")
+    folder = find(run).path
+    document = load(folder / "config.yaml")
     if document.experiment.name != "transformer":
         raise UsageError(f"{run} is a run of {document.experiment.name}, and generate needs one of transformer")
     config: Any = document.config
@@ -66,7 +65,10 @@ def command(
     if source.text is None:
         raise UsageError(f"{run} models {config.data.source}, which is no text")
     encoded = source.text.encode(prompt)
-    params = trained(document, run, member)
+    seeds = document.envelope.replicas
+    if member >= len(seeds):
+        raise UsageError(f"{folder} trained {len(seeds)} seeds, counted from 0: there is no member {member}")
+    params, _ = parameters(folder, seeds[member])
     model = language_model(config.model, source.vocabulary)
     options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     stream = generate(model, params, encoded, key=jax.random.key(seed), count=tokens, **options)
@@ -93,25 +95,3 @@ def pieces(text: Any, stream: "Iterator[int]") -> "Iterator[str]":
             waiting = []
     if waiting:
         yield text.decode(np.asarray(waiting))
-
-
-def trained(document: "Document", folder: Path, member: int) -> Any:
-    """The parameters that a run trained, of one of its seeds."""
-    import jax
-
-    from chainlab.lab import checkpoint
-    from chainlab.lab.loop import build
-    from chainlab.lab.record import Record
-
-    seeds = document.envelope.replicas
-    if member >= len(seeds):
-        raise UsageError(f"{folder} trained {len(seeds)} seeds, counted from 0: there is no member {member}")
-    record = Record.open(folder)
-    kind, paths = ("best", [record.best]) if record.best.exists() else ("last", record.checkpoints())
-    if not paths:
-        raise CheckpointError(f"{folder} has no checkpoint yet")
-    stored, _ = checkpoint.load(paths[0])
-    template = {kind: jax.eval_shape(build(document.task(), seeds, 1).start)}
-    kept = {name: leaf for name, leaf in stored.items() if name.startswith(f"['{kind}']")}
-    params = checkpoint.fit(kept, template, source=str(paths[0]))[kind].state.params
-    return jax.tree.map(lambda leaf: leaf[member], params) if len(seeds) > 1 else params

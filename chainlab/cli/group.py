@@ -1,12 +1,12 @@
 """The verbs as a click group whose commands are imported when they are asked for."""
 
-import difflib
 import importlib
 from typing import Any
 
 import click
 
 from chainlab.cli.verbs import available, meaning, overview
+from chainlab.errors import suggest
 
 
 class Verbs(click.Group):
@@ -31,8 +31,7 @@ class Verbs(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find a verb, or say which one may be meant."""
         if args[0] not in available():
-            close = difflib.get_close_matches(args[0], available(), 1)
-            hint = f", did you mean {close[0]!r}?" if close else "; `chainlab --help` lists them"
+            hint = suggest(args[0], available()) or "; `chainlab --help` lists them"
             raise click.UsageError(f"no verb {args[0]!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -48,5 +47,7 @@ def _verbose() -> click.Option:
 cli = Verbs(
     "chainlab",
     params=[_verbose()],
+    options_metavar="",
+    subcommand_metavar="VERB [ARGUMENTS]",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

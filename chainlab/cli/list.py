@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chainlab.cli.common import console, json_option, out, talk, verb
+from chainlab.cli.common import OutputFile, console, json_option, out, talk, verb
 from chainlab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _SECTIONS = ("experiments", "configs", "runs")
 @click.option("--sort", metavar="KEY", help="Sort runs by this key; --sort=-KEY puts the largest first.")
 @click.option("--columns", metavar="KEY,KEY...", help="Keys to show instead of claims and result.")
 @click.option("--keys", is_flag=True, help="List the keys that the runs have, for filters and columns.")
-@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="Write every key to a .parquet or .csv.")
+@click.option("--to", type=OutputFile(".parquet", ".csv"), help="Write every key to a .parquet or .csv.")
 @click.option("--rebuild", is_flag=True, help="Read every run folder again instead of the index.")
 @json_option
 def command(
@@ -114,7 +114,7 @@ def _table(rows: "list[Row]", columns: list[str]) -> None:
 
     for key in columns:
         require(key, rows)
-    heads = columns or ["claims", "result"]
+    heads = columns or ["claims", "result (± deviation over seeds)"]
     table = Table("run", "status", title="runs:", title_justify="left", box=None, pad_edge=False)
     for head in heads:
         table.add_column(Text(head))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,14 @@ if TYPE_CHECKING:
 )
 @click.option("--fail-fast", is_flag=True, help="Stop at the first job that fails.")
 @click.option("--retry", is_flag=True, help="Run failed jobs again.")
-@click.option("--out", "root", type=click.Path(path_type=Path), default=Path("sweeps"), help="Folder of sweeps.")
+@click.option(
+    "--out",
+    "root",
+    type=click.Path(path_type=Path),
+    default=Path("sweeps"),
+    show_default=True,
+    help="Folder of sweeps.",
+)
 @json_option
 def command(
     config: str,
@@ -74,10 +81,11 @@ def command(
 
     search, folder = document.envelope.search, root / _name(document)
     learning = search is not None and (search.sampler != "random" or search.pruner != "none")
+    given = {"--workers": workers > 1, "--together": together, "--cluster": cluster, "--retry": retry}
+    if options and not cluster:
+        raise UsageError(f"--cluster-option {options[0]}: wanted --cluster too, the cluster that it is an option of")
     if learning:
-        refused = {"--workers": workers > 1, "--together": together, "--cluster": cluster, "--retry": retry}
-        for option in (name for name, given in refused.items() if given):
-            raise UsageError(f"{option}: a search that learns from its trials runs one after another")
+        _refuse(given, "a search that learns from its trials runs one after another")
         from chainlab.lab.search import search as run_search
 
         found = run_search(document, folder, overrides, fail_fast=fail_fast, tell=tell)
@@ -87,10 +95,14 @@ def command(
 
         wanted = jobs(document, overrides)
         if together:
+            alone = {**given, "--together": False, "--fail-fast": fail_fast}
+            _refuse(alone, "--together trains all jobs in one program")
             from chainlab.lab.together import train_together
 
             found = train_together(document, folder, wanted)
         else:
+            if cluster:
+                _refuse({"--workers": workers > 1}, "the cluster decides how many jobs run side by side")
             elsewhere = _cluster(cluster, options, folder) if cluster else None
             found = sweep(
                 document,
@@ -108,6 +120,12 @@ def command(
         _print(found)
         out(f"sweep: {folder}")
     return 0 if all(result.status in ("done", "pruned") for result in found) else 1
+
+
+def _refuse(given: Mapping[str, Any], why: str) -> None:
+    """Refuse options that are given and would do nothing."""
+    for option in (name for name, used in given.items() if used):
+        raise UsageError(f"{option}: {why}")
 
 
 def _cluster(cluster: str, options: tuple[str, ...], folder: Path) -> "Callable[[Sequence[Work]], Iterator[Job]]":

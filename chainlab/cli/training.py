@@ -158,7 +158,9 @@ def _table(run: "Run") -> None:
 
     summary: Mapping[str, Any] = run.summary
     seeds = len(summary["seeds"])
-    claims = {claim["metric"]: claim for claim in summary.get("claims", [])}
+    claims: dict[str, list[Any]] = {}  # several may speak of one metric
+    for claim in summary.get("claims", []):
+        claims.setdefault(claim["metric"], []).append(claim)
     table = Table("metric", "mean" if seeds > 1 else "value", title=f"{summary['experiment']}, {seeds} seed(s)")
     if seeds > 1:
         table.add_column("95 % interval")
@@ -172,10 +174,13 @@ def _table(run: "Run") -> None:
         if seeds > 1:
             row.append("" if result.half_width is None else f"± {result.half_width:.2g}")
         if claims:
-            claim = claims.get(name)
-            row += ["", ""] if claim is None else [claim["goal"], "yes" if claim["met"] else "NO"]
+            own = claims.get(name, [])
+            row += [", ".join(claim["goal"] for claim in own)]
+            row += [("yes" if all(claim["met"] for claim in own) else "NO") if own else ""]
         table.add_row(*row)
     console().print(table)
+    for name in (name for name in claims if name not in entries):
+        talk(f"claimed, but not measured: {name}; the run gives {', '.join(summary['final']) or 'no metrics'}")
     out(f"run:    {run.folder}")
     if (run.folder / "report.html").exists():
         out(f"report: {run.folder / 'report.html'}")

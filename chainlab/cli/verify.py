@@ -1,5 +1,6 @@
 """`chainlab verify`: run configs and hold them to what they claim."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def _print(results: list[dict[str, Any]]) -> None:
     for result in results:
         for claim in result["claims"]:
             spread = "" if claim["spread"] is None else f" ± {claim['spread']:.4g}"
-            value = f"{claim['value']:.5g}{spread}"
+            value = "not measured" if math.isnan(claim["value"]) else f"{claim['value']:.5g}{spread}"
             table.add_row(result["config"], claim["metric"], value, claim["goal"], "yes" if claim["met"] else "NO")
         if not result["claims"]:
             table.add_row(result["config"], "", "", "claims nothing", "")

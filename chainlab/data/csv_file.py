@@ -22,7 +22,7 @@ def from_csv(
     seed: int = 0,
     scale: Scale = "standard",
 ) -> Dataset:
-    """A table with one header line, number columns and a target column.
+    r"""A table with one header line, number columns and a target column.
 
     Args:
         path: The file.
@@ -40,6 +40,14 @@ def from_csv(
         MissingDataError: There is no such file.
         DataError: A line has too few or too many fields, or a field is not a finite number; names the line.
         UsageError: The target is not a column.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "points.csv"
+        >>> _ = file.write_text("\n".join(["x,y,label", *["1,2,a", "3,4,b"] * 10]))
+        >>> points = from_csv(file)
+        >>> points.classes, points.features
+        (('a', 'b'), (2,))
     """
     file = existing(path)
     try:

@@ -24,15 +24,10 @@ _FASHION = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 _KUZUSHIJI = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
-_FAMILY = {
-    "mnist": (_DIGITS, "CC BY-SA 3.0", "put the four IDX files (http://yann.lecun.com/exdb/mnist) there"),
-    "fashion-mnist": (
-        _FASHION,
-        "MIT",
-        "`apt-get install dataset-fashion-mnist`, or put the four IDX files"
-        " (https://github.com/zalandoresearch/fashion-mnist) in one of these folders",
-    ),
-    "kmnist": (_KUZUSHIJI, "CC BY-SA 4.0", "put the four IDX files (https://github.com/rois-codh/kmnist) there"),
+_FAMILY = {  # classes, licence, home
+    "mnist": (_DIGITS, "CC BY-SA 3.0", "http://yann.lecun.com/exdb/mnist"),
+    "fashion-mnist": (_FASHION, "MIT", "https://github.com/zalandoresearch/fashion-mnist"),
+    "kmnist": (_KUZUSHIJI, "CC BY-SA 4.0", "https://github.com/rois-codh/kmnist"),
 }
 MNIST_NAMES = tuple(_FAMILY)
 _SYSTEM = {"fashion-mnist": ("/usr/share/datasets/fashion-mnist",)}
@@ -60,6 +55,13 @@ def read_idx(path: str | Path) -> Shaped[np.ndarray, "..."]:
     Raises:
         DataError: The file is empty, truncated, longer than its header says, damaged, of an unknown type, or
             holds a number that is not finite; says where and what was wanted.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "labels-idx1-ubyte"
+        >>> _ = file.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 5, 7]))  # bytes, one axis of two
+        >>> read_idx(file).tolist()
+        [5, 7]
 
     References:
         LeCun et al., The MNIST database of handwritten digits, section "File formats".
@@ -135,7 +137,10 @@ def find_mnist(name: str, *, path: str | Path | None = None) -> list[Path]:
     """
     if name not in _FAMILY:
         raise UsageError(f"unknown data set {name!r} of the MNIST family: wanted one of {', '.join(_FAMILY)}")
-    return locate(name, _FILES, path=path, system=_SYSTEM.get(name, ()), how=_FAMILY[name][2])
+    how = f"put the four IDX files ({_FAMILY[name][2]}) into a folder that CHAINLAB_DATA names"
+    if name in _SYSTEM:
+        how = f"`apt-get install dataset-{name}`, or {how}"
+    return locate(name, _FILES, path=path, system=_SYSTEM.get(name, ()), how=how)
 
 
 def mnist(
@@ -163,6 +168,10 @@ def mnist(
         UsageError: The name is unknown.
         MissingDataError: The files are not on this machine.
         DataError: A file is damaged, of the wrong type or size, or not the published one.
+
+    Example:
+        >>> mnist("fashion-mnist").classes[:2]  # doctest: +SKIP
+        ('T-shirt/top', 'Trouser')
 
     References:
         Xiao et al., Fashion-MNIST, arXiv:1708.07747. Clanuwat et al., Deep Learning for Classical Japanese

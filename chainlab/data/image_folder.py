@@ -8,7 +8,8 @@ from jaxtyping import UInt8
 
 from chainlab.data.batches import Origin
 from chainlab.data.dataset import Dataset, split, unit_range
-from chainlab.errors import DataError, MissingDataError, MissingDependencyError
+from chainlab.data.locate import existing_folder
+from chainlab.errors import DataError, MissingDependencyError
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 
@@ -40,9 +41,7 @@ def from_images(
         DataError: There are no classes or images, or an image is damaged or of another size.
         MissingDependencyError: Pillow is not installed.
     """
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise MissingDataError(f"{folder}: no such folder: wanted one folder a class with image files in it")
+    folder = existing_folder(path, "one folder a class with image files in it")
     classes = tuple(sorted(each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")))
     files = [sorted(f for f in (folder / name).rglob("*") if f.suffix.lower() in _SUFFIXES) for name in classes]
     if not classes:

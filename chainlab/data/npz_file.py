@@ -39,6 +39,14 @@ def from_npz(
     Raises:
         MissingDataError: There is no such file.
         DataError: It is damaged, lacks an array, or an array is empty, mislabelled or not finite.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "points.npz"
+        >>> np.savez(file, x=np.zeros((20, 3)), y=np.arange(20) % 2)
+        >>> points = from_npz(file)
+        >>> points.features, sorted(points.splits)
+        ((3,), ['test', 'validation'])
     """
     file = existing(path)
     stored = _arrays(file)

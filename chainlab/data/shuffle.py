@@ -9,7 +9,7 @@ from chainlab.typing import PRNGKey
 _ROUNDS = 8  # an even number returns the two halves to their widths
 
 
-def _mix(x: UInt32[Array, "*n"], key: UInt32[Array, ""]) -> UInt32[Array, "*n"]:
+def mix(x: UInt32[Array, "*n"], key: UInt32[Array, "*n"] | UInt32[Array, ""]) -> UInt32[Array, "*n"]:
     """MurmurHash3's 32-bit finaliser, keyed."""
     x = x ^ key
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
@@ -47,7 +47,7 @@ def permute(index: Int[Array, "*n"], length: int, key: PRNGKey) -> Int[Array, "*
         left_bits, right_bits = bits // 2, bits - bits // 2
         left, right = x >> jnp.uint32(right_bits), x & jnp.uint32((1 << right_bits) - 1)
         for round_key in round_keys:
-            left = (left ^ _mix(right, round_key)) & jnp.uint32((1 << left_bits) - 1)
+            left = (left ^ mix(right, round_key)) & jnp.uint32((1 << left_bits) - 1)
             left, right = right, left
             left_bits, right_bits = right_bits, left_bits
         return (left << jnp.uint32(right_bits)) | right

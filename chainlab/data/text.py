@@ -162,6 +162,14 @@ def from_text(path: str | Path, *, level: str = "character", train: float = 0.9)
         UsageError: `level` or `train` is not one of the above.
         MissingDataError: There is no such file.
         DataError: The file is empty, or not UTF-8; names the offset.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "hamlet.txt"
+        >>> _ = file.write_text("to be or not to be")
+        >>> text = from_text(file)
+        >>> text.encode("to be").tolist(), text.decode(text.encode("to be"))
+        ([6, 4, 0, 1, 2], 'to be')
     """
     if level not in ("character", "byte"):
         raise UsageError(f"level must be 'character' or 'byte', got {level!r}")

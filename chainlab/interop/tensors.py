@@ -51,6 +51,12 @@ def save_tensors(tree: PyTree, path: str | Path, metadata: Mapping[str, str] | N
 
     Raises:
         UsageError: Two leaves have the same dotted name, or one is a random key.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "params.safetensors"
+        >>> save_tensors({"dense": {"bias": jnp.ones(2)}}, file).name
+        'params.safetensors'
     """
     from safetensors.flax import save_file
 
@@ -79,6 +85,15 @@ def load_tensors(path: str | Path, like: PyTree | None = None) -> Any:
     Raises:
         CheckpointError: The file is damaged, or does not fit `like`; lists every leaf that is missing, not
             wanted, or of another shape or type.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "params.safetensors"
+        >>> params = {"dense": {"bias": jnp.ones(2)}}
+        >>> load_tensors(save_tensors(params, file))["dense.bias"].tolist()
+        [1.0, 1.0]
+        >>> load_tensors(file, params)["dense"]["bias"].tolist()
+        [1.0, 1.0]
     """
     from safetensors import SafetensorError
     from safetensors.flax import load_file

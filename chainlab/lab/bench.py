@@ -4,13 +4,10 @@ import contextlib
 import dataclasses
 import datetime
 import importlib
-import json
 import logging
 import os
 import platform
 import statistics
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from chainlab.errors import ChainlabError
+from chainlab.lab.peers import PeerError, PeerMissingError, Worker
 
 _log = logging.getLogger(__name__)
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,7 @@ class Row:
     """One measured figure of a benchmark and the goal it is held to.
 
     Attributes:
-        claim: Identifier of the claim, `issue-neutral-name/detail`.
+        claim: Identifier of the claim, `benchmark/detail`.
         case: What was measured, in words.
         value: The figure.
         goal: The bound as text, `>= 1.8` or `<= 10`, or an empty string for a figure without one.
@@ -55,101 +51,6 @@ class Row:
             return False
         sign, bound = self.goal.split()
         return {"<=": self.value <= float(bound), ">=": self.value >= float(bound)}[sign]
-
-
-class PeerMissingError(ChainlabError):
-    """A peer's environment is not on this machine, so that nothing can be said of it."""
-
-
-class PeerError(ChainlabError):
-    """A peer's program failed."""
-
-
-def peer_python(environment: str) -> Path:
-    """The interpreter of a peer's environment.
-
-    Args:
-        environment: Name of the environment: `chainlab` is this interpreter; any other is looked for in
-            `$CHAINLAB_PEERS` and then in `.venv-peers` of the checkout (built by `make peers`).
-
-    Returns:
-        Path of the interpreter.
-
-    Raises:
-        PeerMissingError: It is in neither place.
-    """
-    if environment == "chainlab":
-        return Path(sys.executable)
-    places = [Path(__file__).parents[2] / ".venv-peers"]
-    if os.environ.get("CHAINLAB_PEERS"):
-        places.insert(0, Path(os.environ["CHAINLAB_PEERS"]))
-    for place in places:
-        python = place / environment / "bin" / "python"
-        if python.exists():
-            return python
-    raise PeerMissingError(f"no environment {environment!r} in {', '.join(map(str, places))}: run `make peers`")
-
-
-class Worker:
-    """A program under test in a process of its own; see `experiments/benchmarks/peers/worker.py`."""
-
-    def __init__(
-        self, script: Path, environment: str, *, threads: int = 1, variables: Mapping[str, str] | None = None
-    ) -> None:
-        self.name = script.stem
-        settings = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads)), **(variables or {})}
-        settings.setdefault("JAX_PLATFORMS", "cpu")
-        settings.setdefault("JAX_TRACEBACK_FILTERING", "off")  # the last line of a traceback is then its cause
-        if environment == "chainlab":
-            root = str(Path(__file__).parents[2])
-            settings["PYTHONPATH"] = os.pathsep.join(filter(None, [root, settings.get("PYTHONPATH")]))
-        else:
-            settings.pop("PYTHONPATH", None)
-        cores = sorted(os.sched_getaffinity(0))[:threads]  # XLA has no thread variable: cap every side by affinity
-
-        python, own = peer_python(environment), os.sched_getaffinity(0)
-        os.sched_setaffinity(0, cores)  # inherited; a function between fork and exec would not be safe beside JAX
-        try:
-            self._process = subprocess.Popen(
-                [str(python), str(script)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE if not os.environ.get("CHAINLAB_BENCH_VERBOSE") else None,
-                text=True,
-                env=settings,
-            )
-        finally:
-            os.sched_setaffinity(0, own)
-
-    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            errors = self._process.stderr.read() if self._process.stderr else ""
-            raise PeerError(f"{self.name} ended with code {self._process.wait()}:\n{errors[-2000:]}")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise PeerError(f"{self.name} failed:\n{answer['error'][-2000:]}")
-        return answer
-
-    def prepare(self, case: Mapping[str, Any]) -> dict[str, Any]:
-        """Compile and warm up a case; returns its `outputs`, `prepare_seconds` and `peak_mib`."""
-        return self._ask({"do": "prepare", "case": dict(case)})
-
-    def time(self, repeat: int) -> dict[str, float]:
-        """Run the case `repeat` times; returns `seconds`, `cpu_seconds` and `peak_mib`."""
-        return self._ask({"do": "time", "repeat": repeat})
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.communicate()
 
 
 def interleave(workers: Mapping[str, Worker], *, rounds: int, repeat: int = 1) -> dict[str, list[dict[str, float]]]:
@@ -270,7 +171,7 @@ def machine() -> dict[str, Any]:
 
 
 def remarks(row: Mapping[str, Any]) -> str:
-    """What stands beside a figure: the peers' figures, and its note.
+    """What stands beside a figure: the peers' figures, unless its note tells them, and the note.
 
     Args:
         row: A row of what `run` returns.
@@ -281,8 +182,11 @@ def remarks(row: Mapping[str, Any]) -> str:
     Example:
         >>> remarks({"peers": {"eager": 4.75, "compiled": None}, "note": "in ms"})
         'eager 4.75, compiled missing; in ms'
+        >>> remarks({"peers": {"eager": 4.75}, "note": "eager 4.75 ms"})
+        'eager 4.75 ms'
     """
-    peers = (f"{name} {'missing' if value is None else f'{value:.4g}'}" for name, value in row["peers"].items())
+    untold = {name: value for name, value in row["peers"].items() if f"{name} " not in row["note"]}
+    peers = (f"{name} {'missing' if value is None else f'{value:.4g}'}" for name, value in untold.items())
     return " ".join("; ".join(filter(None, [", ".join(peers), row["note"]])).split())
 
 

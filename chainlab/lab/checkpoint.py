@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -196,3 +197,23 @@ def restore(path: Path, template: PyTree) -> tuple[PyTree, dict[str, Any]]:
     """
     stored, meta = load(path)
     return fit(stored, template, source=str(path)), meta
+
+
+def write(path: Path, tree: PyTree, meta: Mapping[str, Any], *, on_mesh: bool) -> None:
+    """Write a checkpoint: one file, or on a mesh a folder into which every process writes what it holds.
+
+    Args:
+        path: The file or folder; one of the other kind, from before the mesh changed, gives way to it.
+        tree: Any pytree of arrays.
+        meta: JSON values kept beside the arrays.
+        on_mesh: Whether the arrays lie on a mesh.
+    """
+    other: Path | None = None
+    if path.exists() and path.is_dir() != on_mesh and jax.process_index() == 0:
+        other = path.rename(path.with_name(f".{path.name}.old"))
+    if on_mesh:
+        sharded_checkpoint.save(path, sharded_checkpoint.raw(tree), meta)
+    else:
+        save(path, tree, meta)
+    if other is not None:
+        shutil.rmtree(other) if other.is_dir() else other.unlink()

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chainlab.errors import UsageError
-from chainlab.lab.config.validate import suggest
+from chainlab.errors import UsageError, suggest
 from chainlab.lab.report.page import order
 from chainlab.lab.rows import Row
 
@@ -152,7 +151,7 @@ def require(key: str, rows: Sequence[Row]) -> None:
     if rows and all(resolve(key, row) is None for row in rows):
         known = dict.fromkeys(full for row in rows for full in row)
         short = [full.split(".", 1)[-1] for full in known]
-        raise UsageError(f"no run has {key!r}{suggest(key, [*known, *short])}; `chainlab list --keys` lists the keys")
+        raise UsageError(f"no run has {key!r}{suggest(key, [*known, *short])} (`chainlab list --keys` lists the keys)")
 
 
 def sort_rows(rows: Sequence[Row], key: str) -> list[Row]:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.tree_util import keystr, tree_flatten_with_path
 from jaxtyping import Array, PyTree, UInt32
 
+from chainlab.data.shuffle import mix
 from chainlab.lab.journal import Journal
 from chainlab.lab.record import Record
 
@@ -58,10 +59,7 @@ def hashes(tree: PyTree) -> dict[str, UInt32[Array, ""]]:
     def one(leaf: Array) -> UInt32[Array, ""]:
         words = _words(jnp.asarray(leaf))
         place = jnp.arange(words.size, dtype=jnp.uint32) * jnp.uint32(0x9E3779B9)
-        mixed = words ^ place
-        for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-            mixed = (mixed ^ (mixed >> jnp.uint32(shift))) * jnp.uint32(factor)
-        return jnp.sum(mixed ^ (mixed >> jnp.uint32(16)), dtype=jnp.uint32)
+        return jnp.sum(mix(words, place), dtype=jnp.uint32)
 
     return {keystr(path): one(leaf) for path, leaf in tree_flatten_with_path(tree)[0]}
 

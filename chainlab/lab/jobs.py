@@ -45,7 +45,7 @@ def space(document: Document) -> Space:
     """
     swept = document.envelope.sweep
     if not swept:
-        raise UsageError(f"{document.path} sweeps nothing: add `sweep:` or use --sweep key=value,value")
+        raise UsageError(f"{document.name} sweeps nothing: add `sweep:` or use --sweep key=value,value")
     return {
         key: value if isinstance(value, SweptValues) else SweptValues(choices=value) for key, value in swept.items()
     }

@@ -8,6 +8,15 @@ import numpy as np
 from jaxtyping import PyTree
 
 from chainlab.lab.task import Task
+from chainlab.typing import Batch, State
+
+
+def shapes(task: Task) -> tuple[State, Batch]:
+    """The shapes of a task's state and of a batch, without device work."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    arrays = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), task.data.arrays)
+    batch = jax.eval_shape(lambda a, k: task.data.gather(a, task.data.plan(k, jnp.int32(0))), arrays, key)
+    return jax.eval_shape(task.init, key), batch
 
 
 def memory_plan(task: Task, seeds: Sequence[int]) -> dict[str, int | float]:
@@ -24,11 +33,12 @@ def memory_plan(task: Task, seeds: Sequence[int]) -> dict[str, int | float]:
     def mib(tree: PyTree) -> float:
         return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)) / 2**20
 
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(task.init, key)
-    arrays = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), task.data.arrays)
-    batch = jax.eval_shape(lambda a, k: task.data.gather(a, task.data.plan(k, jnp.int32(0))), arrays, key)
-    sizes = {"state_mib": mib(state) * len(seeds), "data_mib": mib(arrays), "batch_mib": mib(batch) * len(seeds)}
+    state, batch = shapes(task)
+    sizes = {
+        "state_mib": mib(state) * len(seeds),
+        "data_mib": mib(task.data.arrays),
+        "batch_mib": mib(batch) * len(seeds),
+    }
     return {"parameters": parameter_count(state), **sizes}
 
 

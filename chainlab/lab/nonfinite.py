@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+import numpy as np
+from jaxtyping import Float, PyTree
 
 from chainlab.lab.loop import Loop, Replica
 
@@ -18,6 +19,24 @@ def non_finite_leaves(tree: PyTree) -> Mapping[str, int]:
             if count:
                 counts[jax.tree_util.keystr(path)] = count
     return counts
+
+
+def first_row(rows: Mapping[str, Float[np.ndarray, "steps ..."]]) -> tuple[int | None, list[str]]:
+    """The first step at which a metric is not finite.
+
+    Args:
+        rows: Metrics by name, steps first.
+
+    Returns:
+        Its place in the rows, or None; and the metrics that are not finite there.
+
+    Example:
+        >>> first_row({"loss": np.array([1.0, np.nan]), "accuracy": np.array([0.5, 0.5])})
+        (1, ['loss'])
+    """
+    finite = {name: np.all(np.isfinite(row).reshape(len(row), -1), axis=1) for name, row in rows.items()}
+    index = min((int(np.argmin(ok)) for ok in finite.values() if not ok.all()), default=None)
+    return index, [] if index is None else [name for name, ok in finite.items() if not ok[index]]
 
 
 def locate(loop: Loop, current: Replica, step: int, last: int, arrays: PyTree, metrics: Sequence[str]) -> str:

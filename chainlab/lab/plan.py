@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from chainlab.errors import UsageError
-from chainlab.lab.memory import parameter_count
-from chainlab.lab.sharded import shapes, shard
+from chainlab.lab.memory import parameter_count, shapes
+from chainlab.lab.sharded import shard
 from chainlab.lab.task import Task
 from chainlab.parallel.config import MeshConfig
 from chainlab.parallel.flops import product_flops

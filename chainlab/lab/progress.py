@@ -34,19 +34,32 @@ class Progress:
         """A message."""
 
 
+class _Clock:
+    """The rate of the steps after the first ones, whose time is mostly that of compiling."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+
+    def rate(self, step: int) -> float | None:
+        """Steps a second at a step; None where there is only one point to tell it from."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = step, now
+        done, began = self._first
+        return (step - done) / (now - began) if step > done and now > began else None
+
+
 class Plain(Progress):
     """One line an interval, for logs and pipes."""
 
-    def __init__(self, total: int, first: int = 0) -> None:
-        self._total, self._first = total, first
-        self._began = self._last = time.monotonic()
+    def __init__(self, total: int) -> None:
+        self._total, self._clock, self._last = total, _Clock(), time.monotonic()
 
     def advance(self, step: int) -> None:
         """Print rate and time left, at most every ten seconds."""
-        now = time.monotonic()
-        if now - self._last >= _PLAIN_INTERVAL and step > self._first:
+        rate, now = self._clock.rate(step), time.monotonic()
+        if rate is not None and now - self._last >= _PLAIN_INTERVAL:
             self._last = now
-            rate = (step - self._first) / (now - self._began)
             left = (self._total - step) / rate
             print(f"step {step}/{self._total}  {rate:.1f} steps/s  {left:.0f} s left", file=sys.stderr, flush=True)
 
@@ -68,8 +81,7 @@ class Bar(Progress):
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
-        self._first = first
-        self._began = time.monotonic()
+        self._clock = _Clock()
         self._bar = RichProgress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -90,8 +102,8 @@ class Bar(Progress):
 
     def advance(self, step: int) -> None:
         """Move the bar."""
-        rate = (step - self._first) / max(time.monotonic() - self._began, 1e-9)
-        self._bar.update(self._task, completed=step, rate=f"{rate:.1f} steps/s")
+        rate = self._clock.rate(step)
+        self._bar.update(self._task, completed=step, rate="" if rate is None else f"{rate:.1f} steps/s")
 
     def log(self, step: int, split: str, metrics: Mapping[str, Any]) -> None:
         """Show the training metrics beside the bar and evaluations above it."""
@@ -118,4 +130,4 @@ def choose(total: int, first: int = 0, *, quiet: bool = False) -> Progress:
     """
     if quiet:
         return Progress()
-    return Bar(total, first) if sys.stderr.isatty() else Plain(total, first)
+    return Bar(total, first) if sys.stderr.isatty() else Plain(total)

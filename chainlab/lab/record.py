@@ -20,6 +20,7 @@ import numpy as np
 
 from chainlab.errors import ChainlabError, UsageError
 from chainlab.lab import checkpoint, tuning
+from chainlab.lab.runs import read
 
 _LIBRARIES = ("chainlab", "jax", "jaxlib", "numpy", "optax", "flax", "pennylane", "scikit-learn")
 
@@ -34,14 +35,21 @@ def create_folder(root: Path, experiment: str, config_hash: str) -> Path:
 
     Returns:
         The new folder; an existing one is never taken.
+
+    Raises:
+        UsageError: There can be no folder.
     """
     stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{config_hash[:8]}"
     for attempt in range(1000):
         folder = root / experiment / (stem if attempt == 0 else f"{stem}-{attempt + 1}")
-        with contextlib.suppress(FileExistsError):
+        try:
             folder.mkdir(parents=True)
             (folder / "checkpoints").mkdir()
-            return folder
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UsageError(f"cannot make a run folder in {root}: {error.strerror}") from error
+        return folder
     raise ChainlabError(f"cannot make a run folder {root / experiment / stem}: 1000 of that name exist")
 
 
@@ -122,10 +130,7 @@ class Record:
         Raises:
             UsageError: The folder holds no readable run.
         """
-        try:
-            return cls(folder, json.loads((folder / "run.json").read_text()))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{folder} is not a run folder: run.json: {error}") from error
+        return cls(folder, dict(read(folder).summary))
 
     def update(self, **values: Any) -> None:
         """Change entries of `run.json`, atomically."""

@@ -49,12 +49,14 @@ def reproduce(folder: Path, *, quiet: bool = False) -> Reproduction:
     Raises:
         UsageError: The folder is no run, or the run is not finished.
     """
+    given = folder
     with tempfile.TemporaryDirectory() as scratch:
-        if is_archive(folder):
-            folder = unpack(folder, Path(scratch))
+        if is_archive(given):
+            folder = unpack(given, Path(scratch))
         record = Record.open(folder)
         if record.summary.get("status") != "done":
-            raise UsageError(f"{folder} is {record.summary.get('status')}, not done: `chainlab resume {folder}` first")
+            way = f"`chainlab resume {given}` first" if folder == given else "finish it where it was packed"
+            raise UsageError(f"{given} is {record.summary.get('status')}, not done: {way}")
         document = load_run(folder)
         _use_cores(record.summary.get("cores"))
         again = Record.open(start(document, root=Path(scratch), quiet=quiet, command=["reproduce", str(folder)]).folder)

@@ -19,6 +19,7 @@ from chainlab.lab.claims import judge
 from chainlab.lab.config import Document
 from chainlab.lab.layers import layer_panels
 from chainlab.lab.memory import parameter_count
+from chainlab.lab.position import check_monitor
 from chainlab.lab.record import Record, create_folder, peak_memory_mib, provenance
 from chainlab.lab.runner import Outcome, Runner
 from chainlab.lab.sharded import gather, lay_out, shard
@@ -67,7 +68,8 @@ def start(
         ChainlabError: The run failed; its folder keeps what it did until then.
     """
     task = document.task()
-    _layout(document, task)  # a mesh that does not fit leaves no folder behind
+    check_monitor(document.envelope.run, task.data.splits)  # what does not fit the task leaves no folder behind
+    _layout(document, task)
     if processes.is_first():
         folder = create_folder(root, document.experiment.name, document.hash)
         (folder / "config.yaml").write_text(document.to_yaml())

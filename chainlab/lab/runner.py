@@ -1,10 +1,9 @@
 """The runner: drives any task through its steps; it knows `Task` and nothing else."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ import numpy as np
 from jaxtyping import PyTree
 
 from chainlab.errors import CheckpointError, NonFiniteError, UsageError
-from chainlab.lab import checkpoint, fingerprints, nonfinite, processes, sharded_checkpoint
+from chainlab.lab import checkpoint, fingerprints, nonfinite, processes
 from chainlab.lab.config.envelope import RunConfig
 from chainlab.lab.layers import LayerHistory
 from chainlab.lab.loop import Loop, Replica, build
+from chainlab.lab.position import Position, check_monitor
 from chainlab.lab.progress import Progress
 from chainlab.lab.record import Record, plain
 from chainlab.lab.signals import Interruption
@@ -26,22 +26,6 @@ from chainlab.parallel.layout import Layout
 
 _CAPACITY = 1024  # most steps of a dispatch unless the config says otherwise
 _DISPATCH_SECONDS = 0.5  # a dispatch is kept about this long, so that signals and progress are prompt
-
-
-@dataclass
-class Position:
-    """Where a run stands: everything beside the replica that resuming needs."""
-
-    step: int = 0
-    seconds: float = 0.0
-    pending: dict[str, list[Any]] = field(default_factory=dict)
-    """Step metrics that are not yet in a line, by name: steps, then seeds."""
-    final: dict[str, Any] = field(default_factory=dict)
-    """Metrics of the run's result by `split/name`: those of the best evaluation, else of the last."""
-    best: list[float] = field(default_factory=list)
-    """Monitored value of the best evaluation, by seed."""
-    stale: list[int] = field(default_factory=list)
-    """Evaluations since the best one, by seed."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +76,7 @@ class Runner:
         layout: Layout | None = None,
         build: Callable[[Task, Sequence[int], int], Loop] = build,
     ) -> None:
-        if settings.monitor and settings.monitor.partition("/")[0] not in task.data.splits:
-            raise UsageError(
-                f"run.monitor: {settings.monitor!r} must be <split>/<metric> with a split of this task: "
-                f"{', '.join(task.data.splits) or 'it has none'}"
-            )
+        check_monitor(settings, task.data.splits)
         self.task, self.settings, self.record = task, settings, record
         self.config_hash, self.progress, self.sinks = config_hash, progress or Progress(), sinks
         self._periods = [p for p in (settings.eval_every, settings.checkpoint_every, diagnose_every) if p]
@@ -140,16 +120,7 @@ class Runner:
         self.record.prune(self.settings.keep)
 
     def _store(self, path: Path, tree: PyTree, meta: Mapping[str, Any]) -> None:
-        """Write a checkpoint: one file, or on a mesh a folder into which every process writes what it holds."""
-        other: Path | None = None
-        if path.exists() and path.is_dir() == (self.layout is None) and jax.process_index() == 0:
-            other = path.rename(path.with_name(f".{path.name}.old"))  # of the other kind: the mesh has changed
-        if self.layout is None:
-            checkpoint.save(path, tree, meta)
-        else:
-            sharded_checkpoint.save(path, sharded_checkpoint.raw(tree), meta)
-        if other is not None:
-            shutil.rmtree(other) if other.is_dir() else other.unlink()
+        checkpoint.write(path, tree, meta, on_mesh=self.layout is not None)
 
     def _template(self) -> Replica:
         """The shapes of a replica, and on a mesh the places of its arrays."""
@@ -215,7 +186,6 @@ class Runner:
     def _collect(self, metrics: Mapping[str, Any], count: int) -> None:
         """Move a dispatch's metrics to the host, check them, and write the lines that are full."""
         many = len(self.loop.seeds) > 1
-        first = self.position.step - count
         rows: dict[str, np.ndarray] = {}
         for name, value in jax.device_get(dict(metrics)).items():
             wide = np.asarray(value).astype(np.float64)
@@ -223,30 +193,15 @@ class Runner:
             if wide.ndim != 1 + many:
                 raise UsageError(f"step metric {name!r} must be a scalar, got shape {wide.shape[1 + many :]}")
             rows[name] = wide[:count]
-        self._check_finite(first, rows)
-        start, every = 0, self.settings.log_every
-        full: list[tuple[int, str, Mapping[str, Any]]] = []
-        while start < count:
-            stop = min(count, (first + start) // every * every + every - first)
-            for name, row in rows.items():
-                self.position.pending.setdefault(name, []).extend(row[start:stop].tolist())
-            step = first + stop
-            if step % every == 0 or step == self.settings.steps:
-                means = {name: np.mean(np.asarray(row), axis=0) for name, row in self.position.pending.items()}
-                full.append((step, "train", means))
-                self.position.final.update({f"train/{name}": plain(value) for name, value in means.items()})
-                self.position.pending = {}
-            start = stop
-        if full:
-            self._write(full)
+        self._check_finite(self.position.step - count, rows)
+        if lines := self.position.train(rows, self.settings):
+            self._write(lines)
 
     def _check_finite(self, first: int, rows: Mapping[str, np.ndarray]) -> None:
         """Stop the run at a metric that is not finite, with the first step and leaf that were not."""
-        finite = {name: np.all(np.isfinite(row).reshape(len(row), -1), axis=1) for name, row in rows.items()}
-        index = min((int(np.argmin(ok)) for ok in finite.values() if not ok.all()), default=None)
+        index, names = nonfinite.first_row(rows)
         if index is not None:
             replica, step = self._latest()
-            names = [name for name, ok in finite.items() if not ok[index]]
             report = nonfinite.locate(self.loop, replica, step, first + index + 1, self.arrays, names)
             raise NonFiniteError(f"{report}\nThe run is kept in {self.record.folder}.")
 
@@ -266,32 +221,9 @@ class Runner:
             metrics = jax.device_get(dict(self.loop.evaluate(self.current, split)))
             self._write([(self.position.step, name, metrics)])
             found |= {f"{name}/{key}": np.asarray(value, np.float64) for key, value in metrics.items()}
-        monitor = self.settings.monitor
-        if monitor is None:
-            self.position.final |= plain(found)
-            return
-        if monitor not in found:
-            raise UsageError(f"run.monitor: no metric {monitor!r}; evaluation gives {', '.join(found)}")
-        value = np.atleast_1d(found[monitor])
-        count = len(self.loop.seeds)
-        sign = 1.0 if self.settings.mode == "max" else -1.0
-        best = np.asarray(self.position.best or [-sign * np.inf] * count)
-        stale = np.asarray(self.position.stale or [0] * count)
-        open_ = stale < (self.settings.patience or np.inf)
-        better = np.greater(sign * value, sign * best) & open_
-        self.position.best = np.where(better, value, best).tolist()
-        self.position.stale = np.where(better, 0, np.where(open_, stale + 1, stale)).tolist()
-        for name, now in found.items():
-            before = np.atleast_1d(self.position.final.get(name, now))
-            kept = np.where(better, np.atleast_1d(now), before)
-            self.position.final[name] = kept.tolist() if count > 1 else float(kept[0])
+        better = self.position.evaluate(found, self.settings)
         if np.any(better):
             self.best = _select(better, self.current, self.best)
-
-    @property
-    def _exhausted(self) -> bool:
-        patience = self.settings.patience
-        return bool(patience and self.position.stale and min(self.position.stale) >= patience)
 
     # --- the loop
 
@@ -328,7 +260,7 @@ class Runner:
         until = min(until or settings.steps, settings.steps)
         began = time.perf_counter() - position.seconds
         status, compiled = "stopped", False
-        while position.step < until and not self._exhausted:
+        while position.step < until and not position.exhausted(settings):
             count = self._dispatch(until)
             started = time.perf_counter()
             self.replica, metrics = self.loop.steps(self.current, position.step, count, self.arrays)
@@ -354,7 +286,7 @@ class Runner:
             every = settings.checkpoint_every
             if every and position.step % every == 0 and position.step < until:
                 self.save()
-        if position.step == settings.steps or self._exhausted:
+        if position.step == settings.steps or position.exhausted(settings):
             status = "done"
         position.seconds = time.perf_counter() - began
         self.save()

@@ -119,6 +119,8 @@ def read(path: Path) -> RunFolder:
         summary = json.loads((path / "run.json").read_text())
         if not isinstance(summary, dict):
             raise ValueError(f"wanted an object, got a {type(summary).__name__}")
+    except FileNotFoundError:
+        raise UsageError(f"{path} is not a run folder: no run.json; `chainlab list runs` lists runs") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is not a run folder: run.json: {error}") from None
     return RunFolder(path, summary)

@@ -7,18 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from chainlab.lab.memory import shapes
 from chainlab.lab.task import Task
 from chainlab.parallel.config import MeshConfig
 from chainlab.parallel.layout import Layout, arrange
 from chainlab.typing import Batch, Metrics, PRNGKey, State
-
-
-def shapes(task: Task) -> tuple[State, Batch]:
-    """The shapes of a task's state and of a batch, without device work."""
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    arrays = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), task.data.arrays)
-    batch = jax.eval_shape(lambda a, k: task.data.gather(a, task.data.plan(k, jnp.int32(0))), arrays, key)
-    return jax.eval_shape(task.init, key), batch
 
 
 def lay_out(task: Task, config: MeshConfig, devices: Any = None, *, abstract: bool = False) -> Layout:

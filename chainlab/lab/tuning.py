@@ -41,7 +41,8 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
 """Environment variables by name of the setting; all are glibc's."""
 
 _WORTH = 1.03  # less than this is not told apart from noise
-_NO_WORK = ("seed", "note", "tags", "expect", "tracking", "sweep")  # keys that do not change the time of a step
+_NO_WORK = ("seed", "note", "tags", "expect", "tracking", "sweep", "search")
+"""Keys that do not change the time of a step."""
 
 
 @dataclass(frozen=True)

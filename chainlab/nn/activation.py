@@ -57,6 +57,9 @@ def activation(name: str) -> Model:
     Returns:
         The model.
 
+    Raises:
+        UsageError: There is no such activation.
+
     Example:
         >>> import jax.numpy as jnp
         >>> activation("relu").apply({}, jnp.array([-1.0, 2.0])).tolist()
@@ -82,6 +85,14 @@ def gated(name: str = "silu") -> Model:
 
     Returns:
         A model without parameters that halves the number of features.
+
+    Raises:
+        UsageError: There is no such activation, or the number of features is odd.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> gated("relu").apply({}, jnp.array([-1.0, 2.0, 3.0, 4.0])).tolist()
+        [0.0, 8.0]
 
     References:
         Shazeer, GLU Variants Improve Transformer, arXiv:2002.05202, equation 5.

@@ -172,6 +172,12 @@ def convolution(
 
     Raises:
         UsageError: A size is less than 1, a padding negative, or an input does not have `inputs` features.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> layer = convolution(1, 8, (3, 3), stride=(2, 2))
+        >>> layer.apply(layer.init(jax.random.key(0)), jnp.ones((5, 28, 28, 1))).shape
+        (5, 14, 14, 8)
     """
     if min(inputs, outputs, *kernel, *stride) < 1:
         raise UsageError(f"convolution needs sizes >= 1, got {inputs=}, {outputs=}, {kernel=}, {stride=}")

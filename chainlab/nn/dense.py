@@ -32,6 +32,11 @@ def affine(
 
     Raises:
         UsageError: The features of `x` are not the rows of `weight`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> affine(jnp.array([1.0, 2.0]), jnp.eye(2), jnp.array([10.0, 20.0])).tolist()
+        [11.0, 22.0]
     """
     if x.shape[-1] != weight.shape[0]:
         raise UsageError(f"x must have {weight.shape[0]} features (last axis), got shape {x.shape}")

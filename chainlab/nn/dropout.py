@@ -21,6 +21,14 @@ def dropout(rate: float) -> Model:
     Raises:
         UsageError: `rate` is outside [0, 1).
 
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> layer, x = dropout(0.5), jnp.ones(4)
+        >>> layer.apply({}, x).tolist()
+        [1.0, 1.0, 1.0, 1.0]
+        >>> set(layer.apply({}, x, key=jax.random.key(0)).tolist()) <= {0.0, 2.0}
+        True
+
     References:
         Srivastava et al., Dropout, JMLR 15, 2014, section 4.
     """

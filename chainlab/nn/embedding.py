@@ -24,6 +24,12 @@ def embedding(size: int, dim: int, *, init: Initializer | None = None, dtype: DT
 
     Raises:
         UsageError: A size is less than 1.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> layer = embedding(10, 3)
+        >>> layer.apply(layer.init(jax.random.key(0)), jnp.array([[1, 2]])).shape
+        (1, 2, 3)
     """
     draw = init or jax.nn.initializers.normal(1.0)
     if size < 1 or dim < 1:

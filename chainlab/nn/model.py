@@ -73,6 +73,12 @@ def residual(branch: Model) -> Model:
     Returns:
         A model with the branch's parameters.
 
+    Example:
+        >>> import jax.numpy as jnp
+        >>> double = Model(lambda key: {}, lambda params, x, key=None: 2 * x)
+        >>> residual(double).apply({}, jnp.array([1.0])).tolist()
+        [3.0]
+
     References:
         He et al., Deep Residual Learning for Image Recognition, arXiv:1512.03385, equation 1.
     """

@@ -60,6 +60,12 @@ def layer_norm(dim: int, *, bias: bool = True, epsilon: float = 1e-5, dtype: DTy
     Returns:
         A model with parameters `gain` and, when asked for, `bias`.
 
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> layer = layer_norm(2)
+        >>> layer.apply(layer.init(jax.random.key(0)), jnp.array([1.0, 3.0])).round(2).tolist()
+        [-1.0, 1.0]
+
     References:
         Ba et al., Layer Normalization, arXiv:1607.06450, equation 3.
     """
@@ -88,6 +94,12 @@ def rms_norm(dim: int, *, epsilon: float = 1e-6, dtype: DTypeLike = jnp.float32)
     Returns:
         A model with the parameter `gain`.
 
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> layer = rms_norm(2)
+        >>> layer.apply(layer.init(jax.random.key(0)), jnp.array([2.0, -2.0])).round(2).tolist()
+        [1.0, -1.0]
+
     References:
         Zhang and Sennrich, Root Mean Square Layer Normalization, arXiv:1910.07467, equation 4.
     """
@@ -113,6 +125,12 @@ def group_norm(dim: int, groups: int, *, epsilon: float = 1e-5, dtype: DTypeLike
 
     Raises:
         UsageError: `groups` does not divide `dim`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> layer = group_norm(4, 2)
+        >>> layer.apply(layer.init(jax.random.key(0)), jnp.ones((3, 8, 8, 4))).shape
+        (3, 8, 8, 4)
 
     References:
         Wu and He, Group Normalization, arXiv:1803.08494, equation 7.

@@ -1,6 +1,5 @@
 """What optax has, read from its own signatures: names, arguments, and which of them are functions in turn."""
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -8,6 +7,8 @@ from typing import Any, NamedTuple
 
 import optax
 import optax.contrib
+
+from chainlab.errors import suggest
 
 
 class Mistake(NamedTuple):
@@ -36,6 +37,13 @@ def optimizers() -> Mapping[str, Callable[..., optax.GradientTransformation]]:
     """Every function of `optax` and `optax.contrib` that returns a gradient transformation, by name.
 
     Those that take transformations as bare positional arguments (`chain`, `named_chain`) are left out.
+
+    Returns:
+        The functions by name.
+
+    Example:
+        >>> "adamw" in optimizers(), "chain" in optimizers()
+        (True, False)
     """
     found = {**vars(optax.contrib), **vars(optax)}
     return {name: function for name, function in sorted(found.items()) if _is_optimizer(name, function)}
@@ -43,7 +51,15 @@ def optimizers() -> Mapping[str, Callable[..., optax.GradientTransformation]]:
 
 @functools.cache
 def schedules() -> Mapping[str, Callable[..., optax.Schedule]]:
-    """Every function of `optax.schedules` that returns a schedule, by name."""
+    """Every function of `optax.schedules` that returns a schedule, by name.
+
+    Returns:
+        The functions by name.
+
+    Example:
+        >>> "cosine_decay_schedule" in schedules()
+        True
+    """
     found = sorted(vars(optax.schedules).items())
     return {name: function for name, function in found if inspect.isfunction(function) and not _wraps(function)}
 
@@ -101,13 +117,13 @@ def _mistakes(
     if not isinstance(name, str):
         return  # the config class says so
     if name not in table:
-        yield Mistake(("name",), f"optax has no {what} {name!r}{_suggest(name, table)}")
+        yield Mistake(("name",), f"optax has no {what} {name!r}{suggest(name, table)}")
         return
     parameters = inspect.signature(table[name]).parameters
     for key, value in arguments.items():
         if key not in parameters:
             known = [*parameters, *(_OWN_KEYS if what == "optimizer" else ())]
-            hint = _suggest(key, known) or f", wanted {', '.join(parameters)}"
+            hint = suggest(key, known) or f", wanted {', '.join(parameters)}"
             yield Mistake((key,), f"optax.{name} takes no argument {key!r}{hint}", key=True)
             continue
         parameter = parameters[key]
@@ -137,8 +153,3 @@ def _inner(parameter: inspect.Parameter, value: Any) -> Iterator[Mistake]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _suggest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), 1, 0.6)
-    return f", did you mean {close[0]!r}?" if close else ""

@@ -79,6 +79,13 @@ def rigl(
     Raises:
         UsageError: A share is not in (0, 1], a step count is less than 1, or `update` gets no parameters.
 
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> optimizer, params = rigl(optax.sgd(0.1), density=0.5), jnp.ones((4, 4))
+        >>> updates, _ = optimizer.update(params, optimizer.init(params), params)
+        >>> int(jnp.sum(params + updates == 0))
+        8
+
     References:
         Evci et al., Rigging the Lottery, arXiv:1911.11134, section 3 and algorithm 1.
     """

@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from chainlab.lab.bench import PeerMissingError, Row, Worker, compare, ratios
+from chainlab.lab.bench import Row, compare, ratios
+from chainlab.lab.peers import PeerMissingError, Worker
 
 _PEERS = Path(__file__).parent / "peers"
 _OURS, _TORCH = (_PEERS / "deep_chainlab.py", "chainlab"), (_PEERS / "deep_torch.py", "torch")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from chainlab.lab.bench import PeerError, Row, compare, ratios
+from chainlab.lab.bench import Row, compare, ratios
+from chainlab.lab.peers import PeerError
 
 _PEERS = Path(__file__).parent / "peers"
 _OURS = (_PEERS / "federated_chainlab.py", "chainlab")

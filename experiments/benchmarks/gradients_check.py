@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from chainlab.lab.bench import PeerError, PeerMissingError, Row, Worker
+from chainlab.lab.bench import Row
+from chainlab.lab.peers import PeerError, PeerMissingError, Worker
 
 
 def caught(case: Any, report: Any, may: "set[tuple[int, ...]] | None" = None) -> bool:

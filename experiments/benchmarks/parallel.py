@@ -127,8 +127,8 @@ def planner() -> list[Row]:
     """The planned memory of a device against XLA's own plan, on meshes that are compiled here."""
     from chainlab.experiments.transformer import TransformerConfig, transformer
 
+    from chainlab.lab.memory import shapes
     from chainlab.lab.plan import Hardware, compiled_memory, plan
-    from chainlab.lab.sharded import shapes
     from chainlab.parallel import MeshConfig
     from chainlab.transformer import Architecture, Optimization
 

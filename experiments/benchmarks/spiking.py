@@ -7,7 +7,8 @@ from typing import Any
 
 from chainlab.experiments.benchmarks import spiking_accuracy
 
-from chainlab.lab.bench import PeerError, Row, compare, ratios
+from chainlab.lab.bench import Row, compare, ratios
+from chainlab.lab.peers import PeerError
 
 _PEERS = Path(__file__).parent / "peers"
 _OURS = (_PEERS / "spiking_chainlab.py", "chainlab")

@@ -63,7 +63,7 @@ def test_a_config_is_checked_at_its_objective(call):
     [
         (("./rules.py:right",), "--args"),
         (("./none.py:f", "--args", "[1.0]"), "no file"),
-        (("./rules.py:nothing", "--args", "[1.0]"), "no function"),
+        (("./rules.py:nothing", "--args", "[1.0]"), "has no 'nothing'; it has right, cube, wrong"),
         (("./rules.py:right", "--args", "2.0"), "list"),
         (("./rules.py:right", "--args", "[2.0,"), "JSON"),
     ],

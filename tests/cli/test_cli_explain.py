@@ -42,6 +42,11 @@ def test_function_as_text_and_json(capsys, module):
     assert [nodes[name]["adjoint"]["values"] for name in "xy"] == [4.0, 27.0]
 
 
+def test_a_function_of_a_file(capsys, module):
+    code, text, _ = call(capsys, f"./{module}.py:f", "--args", "[2.0, 3.0]")
+    assert (code, "adjoint 27" in text) == (0, True)
+
+
 def test_mappings_and_lists_are_pytrees_of_arrays(capsys, module):
     code, text, _ = call(capsys, f"{module}:g", "--args", "[{'a': [1.0, 2]}]", "--json")
     assert code == 0
@@ -70,6 +75,9 @@ def test_files(capsys, module, tmp_path):
         (["explained_here:f", "--args", "[2, 3]"], "2.0 instead of 2"),
         (["explained_here:f", "a=1"], "takes no overrides"),
         (["absent/config"], "absent/config"),
+        (["explained_here:f"], "a function needs --args"),
+        (["mlp/digits", "--args", "[1.0]"], "names none"),
+        (["explained_here:f", "--args", "[2.0, 3.0]", "--html", "nowhere/a.html"], "there is no folder nowhere"),
     ],
 )
 def test_bad_input_says_what_to_do(capsys, module, arguments, message):

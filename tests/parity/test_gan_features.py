@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from chainlab import gan
-from chainlab.lab.bench import PeerMissingError, peer_python
+from chainlab.lab.peers import PeerMissingError, peer_python
 
 _SCRIPT = """
 import json, sys

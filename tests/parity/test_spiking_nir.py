@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from chainlab import interop, nn, spiking
-from chainlab.lab.bench import PeerMissingError, peer_python
+from chainlab.lab.peers import PeerMissingError, peer_python
 
 nir = pytest.importorskip("nir")
 SCRIPT = Path(__file__).parents[2] / "experiments" / "benchmarks" / "peers" / "spiking_nir_snntorch.py"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from chainlab import spiking
-from chainlab.lab.bench import PeerMissingError, peer_python
+from chainlab.lab.peers import PeerMissingError, peer_python
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "benchmarks" / "peers" / "spiking_parity_snntorch.py"
 DECAY, SYNAPTIC_DECAY, THRESHOLD = 0.95, 0.8, 1.0

@@ -11,7 +11,8 @@ from jax.extend.core import jaxpr_as_fun
 
 from chainlab.autodiff.checking.arguments import Arguments
 from chainlab.autodiff.checking.programs import host_constants, trace
-from chainlab.autodiff.checking.promote import equations, promote
+from chainlab.autodiff.checking.promote import promote
+from chainlab.autodiff.jaxprs import equations
 from chainlab.errors import UsageError
 
 _BATCH = 64

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,11 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
-from chainlab.autodiff.checking.promote import equations, inner
-from chainlab.autodiff.jaxprs import scan_layout
-
-_HERE = str(Path(__file__).parent)
-_JAX = str(Path(jax.__file__).parent)
+from chainlab.autodiff.checking.promote import inner
+from chainlab.autodiff.jaxprs import bind, equations, scan_layout, source_of
 
 
 @dataclass(frozen=True)
@@ -37,15 +33,6 @@ class Origin:
         """The place in words."""
         side = "the derivative of the line" if self.backward else "the line"
         return f"`{self.primitive}`, {side} {self.source}"
-
-
-def source_line(equation: Any) -> str:
-    """`file:line (function)` of the innermost frame that is neither JAX's nor this package's."""
-    traceback = equation.source_info.traceback
-    for frame in traceback.frames if traceback else ():
-        if not frame.file_name.startswith((_HERE, _JAX)) and "<frozen" not in frame.file_name:
-            return f"{Path(frame.file_name).name}:{frame.line_num} ({frame.function_name})"
-    return "of unknown source"
 
 
 def finite(value: Any) -> bool:
@@ -73,7 +60,7 @@ def origin(program: ClosedJaxpr, inputs: Sequence[Any]) -> Origin | None:
     if found is None:
         return None
     stack = str(found.source_info.name_stack)
-    return Origin(found.primitive.name, source_line(found), "transpose" in stack, masked)
+    return Origin(found.primitive.name, source_of(found) or "of unknown source", "transpose" in stack, masked)
 
 
 def _descend(program: Jaxpr, constants: Sequence[Any], inputs: Sequence[Any]) -> Any | None:
@@ -95,8 +82,7 @@ def _descend(program: Jaxpr, constants: Sequence[Any], inputs: Sequence[Any]) ->
             run = jax.jit(jaxpr_as_fun(ClosedJaxpr(wrapped[0], wrapped[1])))
             result = run(*arguments)
         else:
-            result = equation.primitive.bind(*arguments, **equation.params)
-            result = result if equation.primitive.multiple_results else [result]
+            result = bind(equation, arguments)
         values.update(zip(equation.outvars, result, strict=True))
         maker.update(dict.fromkeys(equation.outvars, equation))
     pending = [v for v in program.outvars if bad(v)]

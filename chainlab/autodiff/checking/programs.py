@@ -9,7 +9,8 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 
 from chainlab.autodiff.checking.arguments import Arguments
-from chainlab.autodiff.checking.promote import entries, equations, promote, wide
+from chainlab.autodiff.checking.promote import entries, promote, wide
+from chainlab.autodiff.jaxprs import equations
 from chainlab.errors import UsageError
 
 _ROWS = 16  # lines in a compiled call, at most; fewer are padded

@@ -5,7 +5,7 @@ at another dtype, so the random draws, the constants and the declared derivative
 and a cast to a narrower float rounds nothing. What is left is the mathematics of the program.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,18 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-_INLINE = {
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "remat2": "jaxpr",
-    "checkpoint": "jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-}
-"""Primitives that only wrap a program, and the parameter that holds it."""
+from chainlab.autodiff.jaxprs import CUSTOM, INLINED, REMATERIALISED, Program, body_of, equations
+
+_WRAPPERS = INLINED | REMATERIALISED | CUSTOM
+"""Primitives that only wrap a program."""
 
 _FEW_BITS = 6
 """Literals with a mantissa up to this long, or half of the dtype's, are taken to be meant as written."""
@@ -54,25 +46,9 @@ def widen(value: Any) -> Any:
     return _cast(value, wide(value.dtype))
 
 
-def inner(equation: Any) -> tuple[Any, Sequence[Any]] | None:
-    """The program that an equation only wraps and its constants; None for any other equation."""
-    name = _INLINE.get(equation.primitive.name)
-    if name is None:
-        return None
-    program = equation.params[name]
-    return (program.jaxpr, program.consts) if isinstance(program, ClosedJaxpr) else (program, ())
-
-
-def equations(program: Jaxpr) -> Iterator[Any]:
-    """Every equation of a program and of the programs in its parameters, outside in."""
-    for equation in program.eqns:
-        yield equation
-        for value in equation.params.values():
-            for item in value if isinstance(value, (tuple, list)) else (value,):
-                if isinstance(item, ClosedJaxpr):
-                    yield from equations(item.jaxpr)
-                elif isinstance(item, Jaxpr):
-                    yield from equations(item)
+def inner(equation: Any) -> Program | None:
+    """The program that an equation only wraps; None for any other equation."""
+    return body_of(equation) if equation.primitive.name in _WRAPPERS else None
 
 
 def entries(atom: Any) -> int:

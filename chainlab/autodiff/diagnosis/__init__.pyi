@@ -5,6 +5,7 @@ from .history import layer_curves as layer_curves
 from .noise import NoiseScale as NoiseScale
 from .noise import gradient_noise_scale as gradient_noise_scale
 from .noise import update_ratio as update_ratio
+from .phase import Rate as Rate
 from .program import LayerName as LayerName
 from .program import Statistics as Statistics
 from .spectrum import hessian_eigenvalues as hessian_eigenvalues
@@ -12,4 +13,3 @@ from .spectrum import hessian_vector_product as hessian_vector_product
 from .spectrum import jacobian_singular_values as jacobian_singular_values
 from .taps import tap as tap
 from .verdict import Finding as Finding
-from .verdict import Rate as Rate

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from chainlab.autodiff.diagnosis.phase import Phase, Rate, rate
 from chainlab.autodiff.diagnosis.program import LayerName, Program, Statistics, trace
-from chainlab.autodiff.diagnosis.verdict import Chain, Finding, Phase, Rate, findings, rate
+from chainlab.autodiff.diagnosis.verdict import Chain, Finding, findings
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from chainlab.autodiff.diagnosis.sites import Site
 from chainlab.autodiff.diagnosis.taps import forward_statistics, watch
-from chainlab.autodiff.jaxprs import INLINED, REMATERIALISED, body_of, opened, scan_layout
+from chainlab.autodiff.jaxprs import INLINED, REMATERIALISED, bind, body_of, opened, scan_layout
 
 Statistics = dict[str, Array]
 NOT_EXECUTED = -1.0
@@ -59,7 +59,7 @@ def _run(
             outputs, forward = _structured(eqn, inputs, mine, place, inside)
             seen |= forward
         else:
-            outputs = _bind(eqn, inputs)
+            outputs = bind(eqn, inputs)
         for number, (var, value) in enumerate(zip(eqn.outvars, outputs, strict=True)):
             env[var] = _watched(value, f"{place}:{number}", probes, sites, seen)
     return [read(atom) for atom in jaxpr.outvars], seen
@@ -74,12 +74,6 @@ def _watched(value: Any, key: str, probes: Mapping[str, Array], sites: Mapping[s
         value, site.features, site.limits, zeros=site.kind != "product", similarity=site.stream or site.kind == "tap"
     )
     return watch(value, probes[key], site.features) if site.adjoint else value
-
-
-def _bind(eqn: JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
-    with eqn.ctx.manager:
-        outputs = eqn.primitive.bind(*inputs, **eqn.primitive.get_bind_params(eqn.params))
-    return list(outputs) if eqn.primitive.multiple_results else [outputs]
 
 
 def _structured(

@@ -47,13 +47,18 @@ def differences(step: float = 1e-3) -> Rule:
         6.0
     """
     _positive("differences", step=step)
+    return _central(step, 2 * step)
+
+
+def _central(distance: float, divisor: float) -> Rule:
+    """Differences of the objective at a distance on either side of every parameter, over a divisor."""
 
     def differenced(objective: Objective) -> Gradient:
         def apply(params: Params, batch: Batch, key: PRNGKey):
             vector, unravel, f = _flat(objective, params, batch, key)
 
             def one(direction: Any) -> Any:
-                return (f(vector + step * direction) - f(vector - step * direction)) / (2 * step)
+                return (f(vector + distance * direction) - f(vector - distance * direction)) / divisor
 
             return objective(params, batch, key), unravel(jax.vmap(one)(jnp.eye(vector.size, dtype=vector.dtype)))
 
@@ -77,6 +82,13 @@ def spsa(directions: int = 1, step: float = 1e-3) -> Rule:
 
     Raises:
         UsageError: An argument is not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> square = lambda params, batch, key: (jnp.sum(params**2), {})
+        >>> _, gradient = spsa(step=0.1)(square)(jnp.array([3.0]), None, jax.random.key(0))
+        >>> round(float(gradient[0]), 3)  # exact for one parameter of a parabola
+        6.0
 
     References:
         J. C. Spall, "Multivariate stochastic approximation using a simultaneous perturbation gradient
@@ -118,6 +130,13 @@ def evolution(population: int = 32, sigma: float = 1e-2) -> Rule:
     Raises:
         UsageError: `population` is odd or an argument is not positive.
 
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> square = lambda params, batch, key: (jnp.sum(params**2), {})
+        >>> _, gradient = evolution(4096, 0.1)(square)(jnp.array([3.0]), None, jax.random.key(0))
+        >>> abs(float(gradient[0]) - 6.0) < 0.6
+        True
+
     References:
         T. Salimans et al., "Evolution strategies as a scalable alternative to reinforcement learning",
         arXiv:1703.03864, section 2.
@@ -158,22 +177,17 @@ def parameter_shift(shift: float = jnp.pi / 2) -> Rule:
     Raises:
         UsageError: `shift` is a multiple of pi.
 
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> cosine = lambda params, batch, key: (jnp.sum(jnp.cos(params)), {})
+        >>> _, gradient = parameter_shift()(cosine)(jnp.array([0.5]), None, jax.random.key(0))
+        >>> round(float(gradient[0]), 4), round(-float(jnp.sin(0.5)), 4)
+        (-0.4794, -0.4794)
+
     References:
         M. Schuld et al., "Evaluating analytic gradients on quantum hardware", arXiv:1811.11184, eq. 8.
     """
     scale = float(jnp.sin(shift))
     if abs(scale) < 1e-3:
         raise UsageError(f"parameter_shift divides by sin(shift): shift must not be a multiple of pi, got {shift}")
-
-    def shifted(objective: Objective) -> Gradient:
-        def apply(params: Params, batch: Batch, key: PRNGKey):
-            vector, unravel, f = _flat(objective, params, batch, key)
-
-            def one(direction: Any) -> Any:
-                return (f(vector + shift * direction) - f(vector - shift * direction)) / (2 * scale)
-
-            return objective(params, batch, key), unravel(jax.vmap(one)(jnp.eye(vector.size, dtype=vector.dtype)))
-
-        return apply
-
-    return shifted
+    return _central(shift, 2 * scale)

@@ -61,6 +61,17 @@ def score_function(samples: int = 2, *, baseline: bool = True) -> Rule:
     Raises:
         UsageError: Too few samples, or the objective has no `log_prob`.
 
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> coin = Sampling(
+        ...     sample=lambda p, batch, key: jax.random.bernoulli(key, p),
+        ...     cost=lambda p, batch, z: 2.0 * z,
+        ...     log_prob=lambda p, batch, z: jnp.log(jnp.where(z, p, 1 - p)),
+        ... )
+        >>> _, gradient = score_function(4096)(coin)(jnp.float32(0.5), None, jax.random.key(0))
+        >>> abs(float(gradient) - 2.0) < 0.2  # of the mean cost, 2 p
+        True
+
     References:
         R. J. Williams, "Simple statistical gradient-following algorithms", Machine Learning 8, 1992;
         W. Kool et al., "Buy 4 REINFORCE samples, get a baseline for free", ICLR workshop 2019.
@@ -107,6 +118,17 @@ def straight_through(objective: Objective) -> Gradient:
     Raises:
         UsageError: The objective has no `relax`.
 
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> coin = Sampling(
+        ...     sample=lambda p, batch, key: jax.random.bernoulli(key, p),
+        ...     cost=lambda p, batch, z: 2.0 * z,
+        ...     relax=lambda p, batch, key: p,
+        ... )
+        >>> (cost, _), gradient = straight_through(coin)(jnp.float32(0.5), None, jax.random.key(0))
+        >>> float(cost) in (0.0, 2.0), float(gradient)
+        (True, 2.0)
+
     References:
         Y. Bengio et al., "Estimating or propagating gradients through stochastic neurons", arXiv:1308.3432.
     """
@@ -133,6 +155,17 @@ def surrogate(objective: Objective) -> Gradient:
 
     Raises:
         UsageError: The objective has no `relax`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> coin = Sampling(
+        ...     sample=lambda p, batch, key: jax.random.bernoulli(key, p),
+        ...     cost=lambda p, batch, z: 2.0 * z,
+        ...     relax=lambda p, batch, key: p,
+        ... )
+        >>> (cost, _), gradient = surrogate(coin)(jnp.float32(0.5), None, jax.random.key(0))
+        >>> float(cost), float(gradient)
+        (1.0, 2.0)
     """
     sampling = _sampling("surrogate", objective, "relax")
 

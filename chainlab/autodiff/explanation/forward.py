@@ -14,33 +14,31 @@ from jax.core import Tracer
 
 from chainlab.autodiff.explanation import loops
 from chainlab.autodiff.explanation.program import (
-    INLINED,
-    Program,
+    WALKED,
     call_name,
     is_differentiable,
     is_literal,
-    program,
 )
 from chainlab.autodiff.explanation.pullback import DERIVATIVE_ERRORS, explain_failure
 from chainlab.autodiff.explanation.record import add_outputs, record
 from chainlab.autodiff.explanation.tape import Operand, Tape
-from chainlab.autodiff.jaxprs import scan_layout
+from chainlab.autodiff.jaxprs import REMATERIALISED, Program, body_of, opened, scan_layout
 
 
-def walk(tape: Tape, opened: Program, arguments: Sequence[Operand], scope: tuple[str, ...]) -> list[Operand]:
+def walk(tape: Tape, program: Program, arguments: Sequence[Operand], scope: tuple[str, ...]) -> list[Operand]:
     """Evaluate a program on operands, recording every equation."""
     environment: dict[Any, Operand] = {
-        variable: Operand(value) for variable, value in zip(opened.jaxpr.constvars, opened.consts, strict=True)
+        variable: Operand(value) for variable, value in zip(program.jaxpr.constvars, program.consts, strict=True)
     }
-    environment.update(zip(opened.jaxpr.invars, arguments, strict=True))
+    environment.update(zip(program.jaxpr.invars, arguments, strict=True))
 
     def read(atom: Any) -> Operand:
         return Operand(atom.val) if is_literal(atom) else environment[atom]
 
-    for equation in opened.jaxpr.eqns:
+    for equation in program.jaxpr.eqns:
         operands = [read(atom) for atom in equation.invars]
         environment.update(zip(equation.outvars, evaluate(tape, equation, operands, scope), strict=True))
-    return [read(atom) for atom in opened.jaxpr.outvars]
+    return [read(atom) for atom in program.jaxpr.outvars]
 
 
 def evaluate(tape: Tape, equation: Any, operands: list[Operand], scope: tuple[str, ...]) -> list[Operand]:
@@ -49,9 +47,9 @@ def evaluate(tape: Tape, equation: Any, operands: list[Operand], scope: tuple[st
     stack = str(equation.source_info.name_stack)
     scope = (*scope, *(part for part in stack.split("/") if part))
     if any(operand.active for operand in operands):
-        if name in INLINED:
-            body = program(equation.params[INLINED[name]])
-            label = "remat" if name == "remat2" else call_name(equation).strip("_")
+        if name in WALKED:
+            body = body_of(equation)
+            label = "remat" if name in REMATERIALISED else call_name(equation).strip("_")
             if len(body.jaxpr.eqns) > 1 and label not in ("<lambda>", "lambda"):
                 scope = (*scope, tape.unique(scope, label))
             return walk(tape, body, operands, scope)
@@ -59,7 +57,7 @@ def evaluate(tape: Tape, equation: Any, operands: list[Operand], scope: tuple[st
             branches = equation.params["branches"]
             chosen = int(np.clip(operands[0].value, 0, len(branches) - 1))
             inner = (*scope, tape.unique(scope, "cond"), f"branch {chosen}")
-            return walk(tape, program(branches[chosen]), operands[1:], inner)
+            return walk(tape, opened(branches[chosen]), operands[1:], inner)
         if name == "scan" and equation.params["length"] <= tape.unroll:
             return _unroll_scan(tape, equation, operands, scope)
         if name == "scan" and not tape.traced:
@@ -71,7 +69,7 @@ def evaluate(tape: Tape, equation: Any, operands: list[Operand], scope: tuple[st
 
 def _unroll_scan(tape: Tape, equation: Any, operands: list[Operand], scope: tuple[str, ...]) -> list[Operand]:
     parameters = equation.params
-    body, length = program(parameters["jaxpr"]), parameters["length"]
+    body, length = body_of(equation), parameters["length"]
     n_consts, n_carry = scan_layout(parameters)
     consts, carry = operands[:n_consts], operands[n_consts : n_consts + n_carry]
     scanned = operands[n_consts + n_carry :]
@@ -93,7 +91,7 @@ def _apply(tape: Tape, function: Any, operands: list[Operand], scope: tuple[str,
     """Record a JAX function of the operands that is no equation of the program (taking a row, stacking rows)."""
     if not any(operand.active for operand in operands):
         return Operand(function(*(operand.value for operand in operands)))
-    body = program(jax.make_jaxpr(function)(*(operand.value for operand in operands)))
+    body = opened(jax.make_jaxpr(function)(*(operand.value for operand in operands)))
     return walk(tape, body, operands, scope)[0]
 
 

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from chainlab.autodiff.explanation.program import INLINED, bind, is_literal, program
+from chainlab.autodiff.explanation.program import WALKED, is_literal
 from chainlab.autodiff.explanation.summary import flat, norm
+from chainlab.autodiff.jaxprs import CUSTOM, bind, body_of, opened
 
 if TYPE_CHECKING:
     from chainlab.autodiff.explanation.graph import Edge, Node, Pullback
@@ -155,14 +156,14 @@ def _pulls_elementwise(edge: "Edge", pullback: "Pullback") -> bool:
         closed = jax.make_jaxpr(lambda ct: pullback([ct])[edge.slot])(units(edge.target, -1)[0])
     except Exception:
         return False
-    return _elementwise(program(closed).jaxpr, edge.target.shape)
+    return _elementwise(opened(closed).jaxpr, edge.target.shape)
 
 
 def _elementwise(jaxpr: Any, shape: tuple[int, ...]) -> bool:
     for equation in jaxpr.eqns:
         name = equation.primitive.name
-        if name in INLINED or name in ("custom_jvp_call", "custom_vjp_call"):
-            if not _elementwise(program(equation.params[INLINED.get(name, "call_jaxpr")]).jaxpr, shape):
+        if name in WALKED | CUSTOM:
+            if not _elementwise(body_of(equation).jaxpr, shape):
                 return False
             continue
         scalars = all(is_literal(a) or a.aval.shape == () for a in equation.invars)

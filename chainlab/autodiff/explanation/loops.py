@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from chainlab.autodiff.explanation.program import Program, evaluate, is_differentiable, program
-from chainlab.autodiff.jaxprs import scan_layout
+from chainlab.autodiff.explanation.program import is_differentiable
+from chainlab.autodiff.jaxprs import Program, body_of, evaluate, opened, scan_layout
 
 
 class Loop(NamedTuple):
@@ -31,14 +31,14 @@ def from_scan(equation: Any) -> Loop:
     """The loop of a scan equation."""
     parameters = equation.params
     n_consts, n_carry = scan_layout(parameters)
-    return Loop(program(parameters["jaxpr"]), n_consts, n_carry, parameters["length"], parameters["reverse"])
+    return Loop(body_of(equation), n_consts, n_carry, parameters["length"], parameters["reverse"])
 
 
 def from_while(equation: Any, values: Sequence[Any]) -> Loop:
     """The loop of a while equation, its trips counted by running it once on concrete values."""
     parameters = equation.params
     n_cond, n_body = parameters["cond_nconsts"], parameters["body_nconsts"]
-    condition, body = program(parameters["cond_jaxpr"]), program(parameters["body_jaxpr"])
+    condition, body = opened(parameters["cond_jaxpr"]), opened(parameters["body_jaxpr"])
 
     @jax.jit
     def trips(cond_consts: list[Any], body_consts: list[Any], carry: list[Any]) -> Any:

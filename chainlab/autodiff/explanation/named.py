@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from chainlab.autodiff.explanation.local import units
-from chainlab.autodiff.explanation.program import CUSTOM, INLINED, bind, evaluate, program
-from chainlab.autodiff.jaxprs import primitives, subjaxprs
+from chainlab.autodiff.explanation.program import WALKED
+from chainlab.autodiff.jaxprs import CUSTOM, bind, body_of, evaluate, opened, primitives, subjaxprs
 
 if TYPE_CHECKING:
     from chainlab.autodiff.explanation.graph import Edge
@@ -30,12 +30,12 @@ def named_values(edge: "Edge") -> dict[str, np.ndarray]:
 
     def step(equation: Any, arguments: Sequence[Any]) -> list[Any]:
         name = equation.primitive.name
-        if name in INLINED or name in CUSTOM:
-            return evaluate(program(equation.params[INLINED.get(name, "call_jaxpr")]), arguments, step)
+        if name in WALKED | CUSTOM:
+            return evaluate(body_of(equation), arguments, step)
         results = bind(equation, arguments)
         if name == "name":
             found[equation.params["name"]] = np.asarray(results[0])
         return results
 
-    evaluate(program(jax.make_jaxpr(edge.pullback)(cotangents)), cotangents, step)
+    evaluate(opened(jax.make_jaxpr(edge.pullback)(cotangents)), cotangents, step)
     return found

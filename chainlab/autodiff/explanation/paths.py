@@ -5,7 +5,7 @@ total the weighted sum of theirs, and its k best paths are found among the k bes
 """
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -183,23 +183,26 @@ def _unravel(index: int, node: "Node") -> tuple[int, ...]:
 
 
 def _scalar(explanation: "Explanation", start: "Node", edges: "Sequence[Edge]", k: int) -> Paths:
-    arcs: dict[int, list[Arc]] = {}
-    for edge in edges:
-        arcs.setdefault(edge.source.id, []).append((edge.target.id, edge.local.value if edge.local else 0.0, edge))
-    order = sorted({start.id, *(edge.target.id for edge in edges)}, reverse=True)
-    count, total, best = _programme(order, arcs, {explanation.output.id}, k)
-    largest = tuple(_path(start, arcs, best, start.id, rank) for rank in range(len(best[start.id])))
-    return Paths(count[start.id], total[start.id], largest, "scalar")
+    count, total, largest = _by_node(explanation, start, edges, k, lambda edge: edge.local.value if edge.local else 0.0)
+    return Paths(count, total, largest, "scalar")
 
 
 def _gains(explanation: "Explanation", start: "Node", edges: "Sequence[Edge]", k: int) -> Paths:
+    count, _, largest = _by_node(explanation, start, edges, k, lambda edge: edge.gain)
+    return Paths(count, start.adjoint, largest, "gains")
+
+
+def _by_node(
+    explanation: "Explanation", start: "Node", edges: "Sequence[Edge]", k: int, weight: "Callable[[Edge], Any]"
+) -> tuple[int, Any, tuple[Path, ...]]:
+    """Count, total and k largest of the paths whose steps are whole nodes."""
     arcs: dict[int, list[Arc]] = {}
     for edge in edges:
-        arcs.setdefault(edge.source.id, []).append((edge.target.id, edge.gain, edge))
+        arcs.setdefault(edge.source.id, []).append((edge.target.id, weight(edge), edge))
     order = sorted({start.id, *(edge.target.id for edge in edges)}, reverse=True)
-    count, _, best = _programme(order, arcs, {explanation.output.id}, k)
+    count, total, best = _programme(order, arcs, {explanation.output.id}, k)
     largest = tuple(_path(start, arcs, best, start.id, rank) for rank in range(len(best[start.id])))
-    return Paths(count[start.id], start.adjoint, largest, "gains")
+    return count[start.id], total[start.id], largest
 
 
 def _expandable(edges: "Sequence[Edge]") -> bool:

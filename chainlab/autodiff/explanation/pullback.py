@@ -6,7 +6,8 @@ from typing import Any
 
 import jax
 
-from chainlab.autodiff.explanation.program import bind, forward_only, source_line
+from chainlab.autodiff.explanation.program import forward_only, source_line
+from chainlab.autodiff.jaxprs import bind
 from chainlab.errors import UsageError
 
 DERIVATIVE_ERRORS = (NotImplementedError, ValueError, TypeError, AssertionError)

@@ -8,7 +8,7 @@ import numpy as np
 from jax.core import Tracer
 
 from chainlab.autodiff.explanation.graph import Edge, Kind, Node, Pullback
-from chainlab.autodiff.explanation.program import CUSTOM, FLAT, bind, call_name, is_differentiable, source_line
+from chainlab.autodiff.explanation.program import FLAT, call_name, is_differentiable, source_line
 from chainlab.autodiff.explanation.pullback import (
     DERIVATIVE_ERRORS,
     eager,
@@ -17,6 +17,7 @@ from chainlab.autodiff.explanation.pullback import (
     rule_of,
 )
 from chainlab.autodiff.explanation.tape import Operand, Operation, Tape
+from chainlab.autodiff.jaxprs import CUSTOM, bind
 
 
 def record(tape: Tape, equation: Any, operands: list[Operand], scope: tuple[str, ...]) -> list[Operand]:
@@ -40,7 +41,7 @@ def record(tape: Tape, equation: Any, operands: list[Operand], scope: tuple[str,
         rule = rule_of(equation, inputs, outputs)
         results, pullback = bind(equation, values), eager(rule, values)
         forward = forward_pullback(rule, values) if name in CUSTOM else None
-    kind: Kind = CUSTOM.get(name, "operation")  # pyright: ignore[reportAssignmentType]
+    kind: Any = name.removesuffix("_call") if name in CUSTOM else "operation"
     return add_outputs(tape, equation, op, kind, operands, inputs, outputs, results, pullback, scope, forward)
 
 

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from chainlab.autodiff.explanation.program import Program, is_differentiable, is_literal, program, source_line
+from chainlab.autodiff.explanation.program import is_differentiable, is_literal, source_line
+from chainlab.autodiff.jaxprs import Program, opened
 from chainlab.errors import UsageError
 
 
@@ -125,10 +126,10 @@ def _trace_once(f: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, An
                 f"explain: {name} must return arrays or numbers (any pytree of them).\n{_head(error)}"
             ) from error
         raise
-    opened = program(closed)
-    if any(isinstance(constant, Tracer) for constant in opened.consts):
+    program = opened(closed)
+    if any(isinstance(constant, Tracer) for constant in program.consts):
         raise _leaked(name)
-    return opened, shape
+    return program, shape
 
 
 def _leaked(name: str) -> UsageError:
@@ -162,8 +163,8 @@ def _check_pure(f: Callable[..., Any], first: Program, second: Program) -> None:
         )
 
 
-def _effect_source(opened: Program) -> str:
-    for equation in opened.jaxpr.eqns:
+def _effect_source(program: Program) -> str:
+    for equation in program.jaxpr.eqns:
         if equation.effects:
             return f", {equation.primitive.name} at {source_line(equation)}"
     return ""

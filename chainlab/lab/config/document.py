@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chainlab.errors import ConfigError
+from chainlab.errors import ConfigError, suggest
 from chainlab.lab.config import shape
 from chainlab.lab.config.compose import compose, shown
 from chainlab.lab.config.defaults import fill
@@ -15,7 +15,7 @@ from chainlab.lab.config.envelope import Envelope
 from chainlab.lab.config.locate import find, folder
 from chainlab.lab.config.reference import Experiment, ResolveError, resolve
 from chainlab.lab.config.source import Node, SourceError, dump
-from chainlab.lab.config.validate import Problem, deepen, suggest, validate
+from chainlab.lab.config.validate import Problem, deepen, validate
 
 if TYPE_CHECKING:
     from chainlab.lab.task import Task

@@ -1,6 +1,5 @@
 """What `experiment:` names: the one place where a config points at code."""
 
-import difflib
 import hashlib
 import importlib
 import importlib.metadata
@@ -14,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from chainlab.errors import suggest
 
 _TAG = "__chainlab_experiment__"
 _GROUP = "chainlab.experiments"
@@ -89,10 +90,8 @@ def resolve(reference: str, folder: Path) -> Experiment:
         module = _import(entry.module, f"entry point {head!r}")
         return Experiment(head, entry.attr or head, function=_pick(module, entry.attr, entry.module))
     known = names()
-    close = difflib.get_close_matches(head, known, 1)
-    hint = f", did you mean {close[0]!r}?" if close else ""
     raise ResolveError(
-        f"no experiment {head!r}{hint}; experiments here: {', '.join(known) or 'none'}; "
+        f"no experiment {head!r}{suggest(head, known)}; experiments here: {', '.join(known) or 'none'}; "
         "or `./file.py[:function]`, or `module:function`"
     )
 
@@ -109,9 +108,7 @@ def _pick(module: types.ModuleType, attribute: str, where: str) -> Callable[[Any
     if attribute:
         function = getattr(module, attribute, None)
         if function is None:
-            close = difflib.get_close_matches(attribute, found, 1)
-            hint = f", did you mean {close[0]!r}?" if close else ""
-            raise ResolveError(f"{where} has no {attribute!r}{hint}; experiments in it: {listed}")
+            raise ResolveError(f"{where} has no {attribute!r}{suggest(attribute, found)}; experiments in it: {listed}")
         if not _tagged(function):
             raise ResolveError(f"{attribute!r} in {where} is not an experiment: decorate it with @chainlab.experiment")
         return function

@@ -1,11 +1,11 @@
 """Validation of a marked tree against a config class: every mistake, each with its place and a suggestion."""
 
-import difflib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from chainlab.errors import suggest
 from chainlab.lab.config import shape
 from chainlab.lab.config.source import Mark, Node
 
@@ -193,19 +193,6 @@ def show(value: Any) -> str:
             return repr(value if len(value) <= 60 else value[:57] + "...")
         case _:
             return repr(value)
-
-
-def suggest(got: Any, known: Iterable[Any]) -> str:
-    """`, did you mean 'x'?` where a known word is close, else nothing.
-
-    Example:
-        >>> suggest("widht", ["depth", "width"])
-        ", did you mean 'width'?"
-    """
-    words = [word for word in known if isinstance(word, str)]
-    folded = {word.lower(): word for word in words}
-    close = difflib.get_close_matches(str(got).lower(), folded, 1, 0.6) if isinstance(got, str) else []
-    return f", did you mean {folded[close[0]]!r}?" if close else ""
 
 
 def _rewrite(got: Any, wanted: list[str]) -> str:

@@ -37,6 +37,13 @@ def compress(compressor: Compressor, tree: PyTree, key: PRNGKey) -> list[PyTree]
 
     Returns:
         The messages in the order of the tree's leaves.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from chainlab.optim.compression import top_k
+        >>> (message,) = compress(top_k(0.5), {"w": jnp.array([1.0, 2.0])}, jax.random.key(0))
+        >>> message["value"].tolist(), message["index"].tolist()
+        ([2.0], [1])
     """
     leaves = jax.tree.leaves(tree)
     keys = jax.random.split(key, max(len(leaves), 1))

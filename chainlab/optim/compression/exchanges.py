@@ -34,6 +34,13 @@ def all_reduce(dtype: DTypeLike | None = None) -> Exchange:
 
     Returns:
         The exchange; it keeps no memory.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> exchange = all_reduce()
+        >>> mean = jax.vmap(lambda g: exchange.mean(g, (), jax.random.key(0), "workers")[0], axis_name="workers")
+        >>> mean(jnp.array([[1.0, 0.0], [0.0, 4.0]])).tolist()  # two workers
+        [[0.5, 2.0], [0.5, 2.0]]
     """
 
     def short(tree: PyTree) -> PyTree:
@@ -58,6 +65,14 @@ def gather(compressor: Compressor) -> Exchange:
 
     Returns:
         The exchange; it keeps no memory.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from chainlab.optim.compression import top_k
+        >>> exchange = gather(top_k(0.5))
+        >>> mean = jax.vmap(lambda g: exchange.mean(g, (), jax.random.key(0), "workers")[0], axis_name="workers")
+        >>> mean(jnp.array([[1.0, 0.5], [0.5, 4.0]])).tolist()  # each of two workers sends its larger coordinate
+        [[0.5, 2.0], [0.5, 2.0]]
     """
 
     def mean(gradients: Params, memory: Any, key: PRNGKey, axis: str) -> tuple[Params, Params, Any]:

@@ -26,6 +26,16 @@ def error_feedback(exchange: Exchange) -> Exchange:
     Returns:
         The exchange with a memory the size of the gradients.
 
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from chainlab.optim.compression import gather, top_k
+        >>> exchange = error_feedback(gather(top_k(0.5)))
+        >>> step = jax.vmap(lambda g, m: exchange.mean(g, m, jax.random.key(0), "workers"), axis_name="workers")
+        >>> gradients = jnp.array([[3.0, 2.0]])  # of one worker
+        >>> _, sent, memory = step(gradients, exchange.init(gradients))
+        >>> sent.tolist(), memory["error"].tolist()
+        ([[3.0, 0.0]], [[0.0, 2.0]])
+
     References:
         Karimireddy et al., Error Feedback Fixes SignSGD, arXiv:1901.09847, algorithm 2.
     """
@@ -56,6 +66,16 @@ def momentum_correction(exchange: Exchange, momentum: float = 0.9) -> Exchange:
 
     Raises:
         UsageError: The momentum is not in [0, 1).
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from chainlab.optim.compression import gather, top_k
+        >>> exchange = momentum_correction(gather(top_k(0.5)))
+        >>> step = jax.vmap(lambda g, m: exchange.mean(g, m, jax.random.key(0), "workers"), axis_name="workers")
+        >>> gradients = jnp.array([[3.0, 2.0]])  # of one worker
+        >>> _, sent, memory = step(gradients, exchange.init(gradients))
+        >>> sent.tolist(), memory["velocity"].tolist()
+        ([[3.0, 0.0]], [[0.0, 2.0]])
 
     References:
         Lin et al., Deep Gradient Compression, arXiv:1712.01887, equations 4 to 7 (with momentum factor masking).

@@ -30,6 +30,11 @@ def power_sgd(rank: int = 2, seed: int = 0) -> Exchange:
     Raises:
         UsageError: `rank` is less than 1.
 
+    Example:
+        >>> import jax.numpy as jnp
+        >>> power_sgd(2).sent_bytes(jnp.zeros((100, 50)))  # 2 (100 + 50) numbers of 4 bytes
+        1200
+
     References:
         Vogels, Karimireddy and Jaggi, PowerSGD, arXiv:1905.13727, algorithms 1 and 2.
     """

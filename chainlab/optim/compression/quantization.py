@@ -35,6 +35,13 @@ def scaled_sign() -> Compressor:
     Returns:
         The code; contractive, not unbiased.
 
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> x, key = jnp.array([3.0, -1.0, 0.5, -2.0]), jax.random.key(0)
+        >>> code = scaled_sign()
+        >>> code.decode(code.encode(x, key), 4).tolist()
+        [1.625, -1.625, 1.625, -1.625]
+
     References:
         Karimireddy et al., Error Feedback Fixes SignSGD, arXiv:1901.09847, lemma 8.
     """
@@ -55,6 +62,13 @@ def one_bit() -> Compressor:
 
     Returns:
         The code; contractive, not unbiased.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> x, key = jnp.array([3.0, -1.0, 0.5, -2.0]), jax.random.key(0)
+        >>> code = one_bit()
+        >>> code.decode(code.encode(x, key), 4).tolist()
+        [1.75, -1.5, 1.75, -1.5]
 
     References:
         Seide et al., 1-Bit Stochastic Gradient Descent, Interspeech 2014, section 2.2.
@@ -87,6 +101,12 @@ def qsgd(bits: int = 4) -> Compressor:
 
     Raises:
         UsageError: The bits are not 2, 4 or 8.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from chainlab.optim.compression import wire_bytes
+        >>> wire_bytes(qsgd(4), jnp.zeros(100))  # half a byte each, and the norm
+        54
 
     References:
         Alistarh et al., QSGD, arXiv:1610.02132, section 3.1 and lemma 3.1.
@@ -123,6 +143,12 @@ def block_integer(block: int = 256) -> Compressor:
     Raises:
         UsageError: `block` is less than 1.
 
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> code = block_integer()
+        >>> code.decode(code.encode(jnp.array([127.0, 1.0, -5.0]), jax.random.key(0)), 3).tolist()
+        [127.0, 1.0, -5.0]
+
     References:
         Dettmers et al., 8-bit Optimizers via Block-wise Quantization, arXiv:2110.02861, section 2.1 (blocks).
     """
@@ -150,6 +176,12 @@ def cast(dtype: DTypeLike = jnp.bfloat16) -> Compressor:
 
     Returns:
         The code; contractive, not unbiased.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> code = cast()
+        >>> code.decode(code.encode(jnp.array([1.5, 1.001]), jax.random.key(0)), 2).tolist()
+        [1.5, 1.0]
     """
     unit = float(jnp.finfo(dtype).eps) / 2
 

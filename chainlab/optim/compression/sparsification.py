@@ -33,6 +33,13 @@ def top_k(fraction: float) -> Compressor:
     Raises:
         UsageError: The fraction is not in (0, 1].
 
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> x, key = jnp.array([3.0, -1.0, 0.5, -2.0]), jax.random.key(0)
+        >>> code = top_k(0.5)
+        >>> code.decode(code.encode(x, key), 4).tolist()
+        [3.0, 0.0, 0.0, -2.0]
+
     References:
         Stich, Cordonnier and Jaggi, Sparsified SGD with Memory, arXiv:1809.07599, definition 2.1.
     """
@@ -65,6 +72,13 @@ def random_k(fraction: float, *, unbiased: bool = False) -> Compressor:
 
     Raises:
         UsageError: The fraction is not in (0, 1].
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> x, key = jnp.array([3.0, -1.0, 0.5, -2.0]), jax.random.key(0)
+        >>> code = random_k(0.5)
+        >>> int(jnp.sum(code.decode(code.encode(x, key), 4) != 0))
+        2
 
     References:
         Stich, Cordonnier and Jaggi, Sparsified SGD with Memory, arXiv:1809.07599, definition 2.1 and lemma A.1.

@@ -32,6 +32,14 @@ def across(exchange: Exchange, axis: str, *, seed: int = 0) -> optax.GradientTra
 
     Returns:
         A transformation from the worker's gradient to the mean over the workers. Its state is the worker's own.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from chainlab.optim.compression import all_reduce
+        >>> worker = across(all_reduce(), "workers")
+        >>> step = jax.vmap(lambda g: worker.update(g, worker.init(g))[0], axis_name="workers")
+        >>> step(jnp.array([1.0, 3.0])).tolist()
+        [2.0, 2.0]
     """
 
     def init(params: Params) -> Any:
@@ -56,6 +64,9 @@ def combine(exchange: Exchange, workers: int, *, seed: int = 0) -> optax.Gradien
 
     Returns:
         A transformation that takes that axis away; chain it before an optimiser.
+
+    Raises:
+        UsageError: Gradients that `update` gets have another number of workers.
 
     Example:
         >>> import jax.numpy as jnp, optax
@@ -95,6 +106,13 @@ def per_worker(workers: int, rule: Rule = backprop) -> Rule:
 
     Raises:
         UsageError: `workers` is less than 1 or does not divide a leaf's leading axis.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> objective = lambda params, batch, key: (jnp.mean(params * batch), {})
+        >>> _, gradients = per_worker(2)(objective)(jnp.float32(1.0), jnp.arange(4.0), jax.random.key(0))
+        >>> gradients.tolist()
+        [0.5, 2.5]
     """
     if workers < 1:
         raise UsageError(f"per_worker needs workers >= 1, got {workers}")

@@ -9,7 +9,7 @@ import pytest
 
 import chainlab
 from chainlab.autodiff import diagnosis
-from chainlab.autodiff.diagnosis.verdict import rate
+from chainlab.autodiff.diagnosis.phase import rate
 from chainlab.errors import UsageError
 
 

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from chainlab import nn
 from chainlab.errors import CheckpointError, UsageError
 from chainlab.interop import dotted, load_tensors, save_tensors
-from chainlab.lab.bench import PeerMissingError, peer_python
+from chainlab.lab.peers import PeerMissingError, peer_python
 
 
 @pytest.fixture

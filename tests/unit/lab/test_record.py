@@ -18,6 +18,12 @@ def test_a_folder_is_never_taken_twice(tmp_path):
     assert all(folder.parent == tmp_path / "mlp" and "-abcdef01" in folder.name for folder in folders)
 
 
+def test_a_folder_that_cannot_be_is_refused_with_the_reason(tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(UsageError, match=r"cannot make a run folder in .*runs: Not a directory"):
+        create_folder(tmp_path / "runs", "mlp", "abcdef0123")
+
+
 def test_record_is_read_back(tmp_path):
     Record(tmp_path).update(status="running", final={"loss": jnp.float32(0.5)}, seeds=[1, 2])
     record = Record.open(tmp_path)
@@ -99,6 +105,16 @@ def test_plain_progress_writes_evaluations_to_stderr(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == ["step 10/100  test: accuracy 0.75", "hello"]
+
+
+def test_compiling_is_not_taken_for_the_rate_of_the_steps(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    plain = progress.Plain(1001)
+    for seconds, step in ((60.0, 1), (61.0, 101), (70.0, 1001)):  # compiled for a minute, then 100 steps a second
+        now[0] = seconds
+        plain.advance(step)
+    assert capsys.readouterr().err == "step 101/1001  100.0 steps/s  9 s left\n"
 
 
 def test_quiet_progress_writes_nothing(capsys):

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from chainlab.cli.main import main
+from chainlab.cli.training import launch
 from chainlab.errors import CheckpointError, UsageError
 from chainlab.interop import load_tensors
 from chainlab.lab import checkpoint
 from chainlab.lab.config import load
 from chainlab.lab.record import Record
 from chainlab.lab.reproduce import reproduce
-from chainlab.lab.run import resume, start
+from chainlab.lab.run import Run, resume, start
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 OVERRIDES = [
@@ -49,6 +50,40 @@ def test_the_folder_holds_everything(run):
     assert [claim["met"] for claim in summary["claims"]] == [True, False]
     assert "Test set by class" in (run.folder / "report.html").read_text()
     assert load(run.folder / "config.yaml").hash == summary["config_hash"]
+
+
+def test_a_monitor_of_no_split_leaves_no_folder_behind(tmp_path):
+    with pytest.raises(UsageError, match="with a split of this task: validation, test"):
+        start(load("mlp/digits", ["run={steps: 4, monitor: nowhere/accuracy}"]), root=tmp_path, quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_claims_are_shown_with_their_metric_or_told_to_have_none(tmp_path, capsys):
+    claims = [
+        {"metric": "test/accuracy", "goal": ">= 0.5", "met": True},
+        {"metric": "test/accuracy", "goal": ">= 0.9, each seed", "met": False},
+        {"metric": "test/acuracy", "goal": ">= 0.5", "met": False},
+    ]
+    summary = {"experiment": "mlp", "status": "done", "seeds": [0], "final": {"test/accuracy": 0.8}, "claims": claims}
+    assert launch(lambda: Run(tmp_path, summary), as_json=False) == 0
+    out, err = capsys.readouterr()
+    assert ">= 0.5, >= 0.9, each seed" in out
+    assert "NO" in out
+    assert err == "claimed, but not measured: test/acuracy; the run gives test/accuracy\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--together", "--workers", "2"], "--workers: --together trains all jobs in one program"),
+        (["--cluster-option", "a=b"], "--cluster-option a=b: wanted --cluster too"),
+    ],
+)
+def test_a_sweep_refuses_options_that_would_do_nothing(tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = command(capsys, "sweep", "mlp/digits", "--sweep", "batch_size=64,128", *options)
+    assert (code, message in err) == (2, True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_stopped_and_resumed_equals_the_whole(run, tmp_path):

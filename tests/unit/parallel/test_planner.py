@@ -6,8 +6,8 @@ import pytest
 from chainlab.experiments.transformer import TransformerConfig, transformer
 
 from chainlab.errors import UsageError
+from chainlab.lab.memory import shapes
 from chainlab.lab.plan import Hardware, compiled_memory, fill, plan, small_mesh
-from chainlab.lab.sharded import shapes
 from chainlab.parallel import MeshConfig, arrange, product_flops, step_traffic
 from chainlab.transformer import Architecture, Optimization
 

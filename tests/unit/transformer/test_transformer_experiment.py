@@ -64,7 +64,7 @@ def test_bad_requests_say_what_was_wanted(run):
         result = CliRunner().invoke(command, [str(run.folder), *arguments])
         assert message in str(result.exception)
     result = CliRunner().invoke(command, [str(run.folder.parent)])
-    assert "no config.yaml" in str(result.exception)
+    assert "is not a run folder" in str(result.exception)
 
 
 @pytest.mark.slow
