@@ -67,6 +67,7 @@ from .nuscenes import read_nuscenes as read_nuscenes
 from .overlay import birds_eye as birds_eye
 from .overlay import camera_overlay as camera_overlay
 from .policy import Policy as Policy
+from .policy import delivering as delivering
 from .policy import masked as masked
 from .policy import policy as policy
 from .policy_gradient import analytic_policy_gradient as analytic_policy_gradient
@@ -87,6 +88,7 @@ from .record import Log as Log
 from .record import Motion as Motion
 from .record import Signal as Signal
 from .record import Sweep as Sweep
+from .rig import Rig as Rig
 from .road import Place as Place
 from .road import Road as Road
 from .road import at as at

@@ -11,6 +11,7 @@ from chainlab import nn
 from chainlab.driving import grid
 from chainlab.driving.encoders import lift, pillar_grid
 from chainlab.driving.readers import DiagonalGaussian, Reader, dense_reader, head, product, reader
+from chainlab.driving.rig import RIG, Rig
 from chainlab.errors import UsageError
 from chainlab.nn import Model
 from chainlab.typing import Params, PRNGKey
@@ -203,11 +204,12 @@ def separate(sizes: Sizes, *, precise: bool) -> Model:
     return Model(_init(parts), apply)
 
 
-def lift_splat(sizes: Sizes) -> Model:
+def lift_splat(sizes: Sizes, rig: Rig = RIG) -> Model:
     """Camera tokens lifted into a bird's-eye grid beside the LiDAR's pillars, read patch by patch.
 
     Args:
         sizes: Sizes; the sensors are `camera` and `lidar`.
+        rig: The sensors, whose geometry places what they measured in the grid.
 
     Returns:
         A model from `Inputs` to `Fused`.
@@ -218,11 +220,11 @@ def lift_splat(sizes: Sizes) -> Model:
     if list(sizes.counts) != ["camera", "lidar"]:
         raise UsageError(f"lift_splat fuses camera and lidar, got {', '.join(sizes.counts)}")
     dim, patch = sizes.dim, 4
-    lifted, _ = lift(dim)
+    lifted, _ = lift(dim, camera=rig.camera)
     count = (grid.SIZE // patch) ** 2
     parts = {
         "lift": lifted,
-        "pillars": pillar_grid(dim),
+        "pillars": pillar_grid(dim, rig.lidar),
         "embed": nn.dense(2 * dim * patch**2, dim),
         "read": dense_reader(count, dim, EGO, sizes.hidden),
         "head": head(sizes.hidden, TARGETS),
@@ -300,12 +302,13 @@ def stacked(sizes: Sizes) -> Model:
     return Model(_init(parts), apply)
 
 
-def fusion(kind: str, sizes: Sizes) -> Model:
+def fusion(kind: str, sizes: Sizes, rig: Rig = RIG) -> Model:
     """A fusion by name.
 
     Args:
         kind: Its name.
         sizes: Sizes.
+        rig: The sensors.
 
     Returns:
         A model from `Inputs` to `Fused`.
@@ -317,7 +320,7 @@ def fusion(kind: str, sizes: Sizes) -> Model:
         "concatenation": lambda s: joint(s, "dense"),
         "attention": lambda s: joint(s, "attention"),
         "gated": gated,
-        "lift_splat": lift_splat,
+        "lift_splat": lambda s: lift_splat(s, rig),
         "experts": lambda s: separate(s, precise=True),
         "late": lambda s: separate(s, precise=False),
         "stacked": stacked,

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from chainlab.driving.camera import CAMERA, PinholeCamera, render
+from chainlab.driving.camera import render
 from chainlab.driving.conditions import Condition, health
 from chainlab.driving.expert import expert
-from chainlab.driving.lidar import LIDAR, Lidar, sweep
+from chainlab.driving.lidar import sweep
+from chainlab.driving.rig import RIG, Rig
 from chainlab.driving.road import Road, at, sample_road
 from chainlab.driving.traffic import Cars, following_layout, independent_layout, poses, rewind_cars
 from chainlab.driving.vehicle import CAR, Vehicle, into_frame, rewind
@@ -89,8 +90,7 @@ def observe(
     ego: Vehicle,
     condition: Condition,
     key: PRNGKey,
-    camera: PinholeCamera = CAMERA,
-    lidar: Lidar = LIDAR,
+    rig: Rig = RIG,
 ) -> Observation:
     """Render what the sensors see.
 
@@ -100,15 +100,14 @@ def observe(
         ego: The ego vehicle now, for its own motion.
         condition: The condition.
         key: Randomness of the sensors.
-        camera: The camera.
-        lidar: The LiDAR.
+        rig: The sensors.
 
     Returns:
         The observation.
     """
     keys = jax.random.split(key, 4)
-    frames = jax.vmap(lambda s, k: render(road, s.ego, s.cars, condition, k, camera))
-    sweeps = jax.vmap(lambda s, k: sweep(s.ego, s.cars, condition, k, lidar, road))
+    frames = jax.vmap(lambda s, k: render(road, s.ego, s.cars, condition, k, rig.camera))
+    sweeps = jax.vmap(lambda s, k: sweep(s.ego, s.cars, condition, k, rig.lidar, road))
     # a frozen camera repeats its noise as well
     keys = keys.at[1].set(
         jax.random.wrap_key_data(
