@@ -23,9 +23,7 @@ from .conditions import Condition as Condition
 from .conditions import condition as condition
 from .conditions import health as health
 from .conditions import training_condition as training_condition
-from .dagger import Fleet as Fleet
 from .dagger import advance_fleet as advance_fleet
-from .dagger import fleet as fleet
 from .dagger import label_fleet as label_fleet
 from .ego_motion import EgoMotion as EgoMotion
 from .ego_motion import EgoMotionFilter as EgoMotionFilter
@@ -41,6 +39,10 @@ from .figures import failure_table as failure_table
 from .figures import path_panel as path_panel
 from .figures import report as report
 from .figures import sensor_panel as sensor_panel
+from .fleet import Fleet as Fleet
+from .fleet import fleet as fleet
+from .fleet import renew as renew
+from .fleet import stagger as stagger
 from .fusion import Fused as Fused
 from .fusion import fusion as fusion
 from .geometry import invert as invert
