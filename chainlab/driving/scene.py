@@ -14,7 +14,7 @@ from chainlab.driving.lidar import sweep
 from chainlab.driving.rig import RIG, Rig
 from chainlab.driving.road import Road, at, sample_road
 from chainlab.driving.traffic import Cars, following_layout, independent_layout, poses, rewind_cars
-from chainlab.driving.vehicle import CAR, Vehicle, into_frame, rewind
+from chainlab.driving.vehicle import CAR, Command, Vehicle, into_frame, rewind
 from chainlab.typing import PRNGKey
 
 HISTORY = 0.4  # between the two moments of an observation, s
@@ -163,6 +163,19 @@ def sample_scene(key: PRNGKey, layout: Layout) -> Scene:
     return Scene(road, Snapshot(ego, poses(following_layout(keys[2], ego.x), road)))
 
 
+def sample_scenes(key: PRNGKey, count: int) -> Scene:
+    """Scenes with traffic that follows the road.
+
+    Args:
+        key: Randomness.
+        count: How many.
+
+    Returns:
+        Scenes stacked on the leading axis.
+    """
+    return jax.vmap(lambda k: sample_scene(k, "following"))(jax.random.split(key, count))
+
+
 def label(scene: Scene, layout: Layout) -> Float[Array, "2"]:
     """The expert's steering (rad) and acceleration (m/s^2) in a scene.
 
@@ -232,7 +245,7 @@ def oracle(train: Sample, test: Sample) -> dict[str, float]:
         return np.concatenate([nearest.reshape(len(cars), -1), np.asarray(samples.observation.ego)], axis=1)
 
     found = {}
-    for index, name in enumerate(("steering", "acceleration")):
+    for index, name in enumerate(Command._fields):
         trees = HistGradientBoostingRegressor(random_state=0)
         trees.fit(features(train), np.asarray(train.command)[:, index])
         found[name] = float(trees.score(features(test), np.asarray(test.command)[:, index]))

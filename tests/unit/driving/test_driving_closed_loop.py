@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from chainlab import driving
-from chainlab.driving.figures import project
 from chainlab.driving.policy_gradient import cost, safe_gap
 from chainlab.driving.vehicle import Command
 from chainlab.errors import UsageError
@@ -177,9 +176,12 @@ def test_stretches_of_policy_gradient_go_on_where_the_last_stopped():
 
 
 def test_projection_puts_points_where_the_camera_draws_them():
-    pixels, depth = project(np.array([[11.5, 0.0, 0.0], [11.5, 1.0, 1.4], [-5.0, 0.0, 0.0]]))
-    np.testing.assert_allclose(pixels, [[39.5, 10 + 7 - 0.5], [34.5, 9.5]])
-    np.testing.assert_allclose(depth, [10, 10])
+    camera = driving.PinholeCamera()
+    points = jnp.array([[11.5, 0.0, 0.0], [11.5, 1.0, 1.4], [-5.0, 0.0, 0.0]])
+    seen = driving.project(points, camera.camera_from_vehicle, camera.intrinsics)
+    np.testing.assert_array_equal(seen.visible(camera.rows, camera.columns), [True, True, False])
+    np.testing.assert_allclose(seen.pixels[:2], [[39.5, 10 + 7 - 0.5], [34.5, 9.5]], rtol=1e-6)
+    np.testing.assert_allclose(seen.depth, [10, 10, -6.5], rtol=1e-6)
 
 
 TINY = ["run.steps=2", "policy.dim=4", "policy.hidden=8", "batch_size=8", "states=16", "conditions=[clear]"]
