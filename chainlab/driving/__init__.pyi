@@ -43,8 +43,8 @@ from .fleet import Fleet as Fleet
 from .fleet import fleet as fleet
 from .fleet import renew as renew
 from .fleet import stagger as stagger
-from .fusion import Fused as Fused
 from .fusion import fusion as fusion
+from .fusion_parts import Fused as Fused
 from .geometry import invert as invert
 from .geometry import se3_exp as se3_exp
 from .geometry import transform as transform
@@ -53,7 +53,6 @@ from .judging import answers as answers
 from .judging import closed_loop as closed_loop
 from .judging import drivers as drivers
 from .judging import open_loop as open_loop
-from .judging import sample_scenes as sample_scenes
 from .kalman import Filtered as Filtered
 from .kalman import Gaussian as Gaussian
 from .kalman import kalman_filter as kalman_filter
@@ -108,6 +107,7 @@ from .scene import observe as observe
 from .scene import oracle as oracle
 from .scene import sample as sample
 from .scene import sample_scene as sample_scene
+from .scene import sample_scenes as sample_scenes
 from .scoring import Score as Score
 from .scoring import interval as interval
 from .scoring import judge as judge

@@ -9,7 +9,8 @@ from jaxtyping import Array, Float
 
 from chainlab import nn
 from chainlab.driving.encoders import CameraEncoder, LidarEncoder, camera_encoder, ego_features, lidar_encoder
-from chainlab.driving.fusion import EGO, TARGETS, Fused, Inputs, Sizes, fusion
+from chainlab.driving.fusion import fusion
+from chainlab.driving.fusion_parts import EGO, TARGETS, Fused, Inputs, Sizes
 from chainlab.driving.lidar import LIDAR, Lidar
 from chainlab.driving.readers import DiagonalGaussian, head
 from chainlab.driving.rig import RIG, Rig
