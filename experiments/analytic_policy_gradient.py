@@ -17,13 +17,15 @@ class AnalyticPolicyGradientConfig:
     hidden: Annotated[int, Gt(0)] = 64
     """Features of the hidden layers."""
     worlds: Annotated[int, Gt(0)] = 32
-    """Drives in a step; cloning sees `worlds` times `ticks` labelled states instead."""
+    """Drives in progress; cloning sees `worlds` times `ticks` labelled states instead."""
     ticks: Annotated[int, Gt(0)] = 30
-    """Length of a drive, in ticks of 0.2 s."""
+    """Length of the stretch that every drive goes on by in a step, in ticks of 0.2 s."""
     truncation: Annotated[int, Gt(0)] | None = None
     """Ticks after which the gradient through the state is cut; null never cuts."""
     imitation: Annotated[float, Ge(0)] = 0.0
     """Weight of cloning in the second policy's objective; 0 learns from the world alone."""
+    closeness: Annotated[float, Ge(0)] = 1.0
+    """Weight of being nearer to the car ahead than a late driver can stop behind."""
     conditions: tuple[str, ...] = ("clear",)
     """The conditions to judge in."""
     routes: Annotated[int, Gt(0)] = 512
@@ -55,44 +57,46 @@ def analytic_policy_gradient(config: AnalyticPolicyGradientConfig) -> "chainlab.
         cloning = driving.cloning(policy, subsets=False)
         draw = lambda key: driving.draw(key, states, "following")  # noqa: E731
     improve = driving.analytic_policy_gradient(
-        driver, ticks=config.ticks, truncation=config.truncation, vehicle=vehicle
+        driver, ticks=config.ticks, truncation=config.truncation, closeness=config.closeness, vehicle=vehicle
     )
 
     def sample(key: Any) -> dict[str, Any]:
-        label_key, route_key, condition_key = jax.random.split(key, 3)
-        routes, keys = driving.routes(route_key, config.worlds)
-        if config.observes == "state":
-            clear = driving.condition("clear")
-            conditions = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (config.worlds,)), clear)
-        else:
-            conditions = jax.vmap(driving.training_condition)(jax.random.split(condition_key, config.worlds))
-        return {"labelled": draw(label_key), "drives": (routes, conditions, keys)}
+        label_key, noise_key = jax.random.split(key)
+        return {"labelled": draw(label_key), "noise": jax.random.split(noise_key, config.worlds)}
 
     def cloned(params: Any, batch: Any, key: Any) -> tuple[Any, dict[str, Any]]:
         loss, _ = cloning(params, batch["labelled"], key)
         return loss, {"cloning_loss": loss}
 
     def improved(params: Any, batch: Any, key: Any) -> tuple[Any, dict[str, Any]]:
-        cost, metrics = improve(params, batch["drives"], key)
+        cost, (fleet, metrics) = improve(params, (batch["fleet"], batch["noise"]), key)
         loss = cost + (config.imitation * cloning(params, batch["labelled"], key)[0] if config.imitation else 0.0)
-        return loss, {"cost": cost, "driven_lateral": metrics["lateral"]}
+        return loss, {"cost": cost, "driven_lateral": metrics["lateral"], "fleet": fleet}
 
     objectives = {"cloning": cloned, "policy_gradient": improved}
 
     def init(key: Any) -> Any:
-        params = init_policy(key)
+        params_key, fleet_key, clock_key = jax.random.split(key, 3)
+        params = init_policy(params_key)
         copies = {name: jax.tree.map(jnp.copy, params) for name in objectives}
-        return {"params": copies, "optimizer": {name: optimizer.init(p) for name, p in copies.items()}}
+        fleet = driving.stagger(driving.fleet(fleet_key, config.worlds), clock_key)
+        return {
+            "params": copies,
+            "optimizer": {name: optimizer.init(p) for name, p in copies.items()},
+            "fleet": fleet,
+        }
 
     def step(state: Any, batch: Any, key: Any) -> tuple[Any, dict[str, Any]]:
         after: dict[str, Any] = {"params": {}, "optimizer": {}}
         found: dict[str, Any] = {}
+        batch, (key, renew_key) = {**batch, "fleet": state["fleet"]}, jax.random.split(key)
         for name, objective in objectives.items():
             params = state["params"][name]
             (_, metrics), gradients = jax.value_and_grad(objective, has_aux=True)(params, batch, key)
             updates, after["optimizer"][name] = optimizer.update(gradients, state["optimizer"][name], params)
             after["params"][name] = optax.apply_updates(params, updates)
             found |= {**metrics, f"{name}_gradient_norm": optax.tree.norm(gradients)}
+        after["fleet"] = driving.renew(found.pop("fleet"), renew_key)
         return after, found
 
     def evaluate(state: Any, condition: Any) -> dict[str, Any]:
@@ -101,8 +105,15 @@ def analytic_policy_gradient(config: AnalyticPolicyGradientConfig) -> "chainlab.
         ratio = found["policy_gradient_lateral"] / found["cloning_lateral"]
         return {**found, "lateral_ratio": ratio}
 
+    def subject(state: Any, name: str) -> "chainlab.Subject":
+        def objective(params: Any, batch: Any, key: Any) -> tuple[Any, dict[str, Any]]:
+            loss, metrics = objectives[name](params, {**batch, "fleet": state["fleet"]}, key)
+            return loss, {name: value for name, value in metrics.items() if name != "fleet"}
+
+        return chainlab.Subject(objective, state["params"][name])
+
     def subjects(state: Any) -> "dict[str, chainlab.Subject]":
-        return {name: chainlab.Subject(objectives[name], params) for name, params in state["params"].items()}
+        return {name: subject(state, name) for name in objectives}
 
     splits = {name: driving.condition(name) for name in config.conditions}
     batches = data.sampled(sample, splits=splits, origin=data.Origin("driving, following layout"))

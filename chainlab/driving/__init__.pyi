@@ -23,9 +23,7 @@ from .conditions import Condition as Condition
 from .conditions import condition as condition
 from .conditions import health as health
 from .conditions import training_condition as training_condition
-from .dagger import Fleet as Fleet
 from .dagger import advance_fleet as advance_fleet
-from .dagger import fleet as fleet
 from .dagger import label_fleet as label_fleet
 from .ego_motion import EgoMotion as EgoMotion
 from .ego_motion import EgoMotionFilter as EgoMotionFilter
@@ -41,8 +39,12 @@ from .figures import failure_table as failure_table
 from .figures import path_panel as path_panel
 from .figures import report as report
 from .figures import sensor_panel as sensor_panel
-from .fusion import Fused as Fused
+from .fleet import Fleet as Fleet
+from .fleet import fleet as fleet
+from .fleet import renew as renew
+from .fleet import stagger as stagger
 from .fusion import fusion as fusion
+from .fusion_parts import Fused as Fused
 from .geometry import invert as invert
 from .geometry import se3_exp as se3_exp
 from .geometry import transform as transform
@@ -51,7 +53,6 @@ from .judging import answers as answers
 from .judging import closed_loop as closed_loop
 from .judging import drivers as drivers
 from .judging import open_loop as open_loop
-from .judging import sample_scenes as sample_scenes
 from .kalman import Filtered as Filtered
 from .kalman import Gaussian as Gaussian
 from .kalman import kalman_filter as kalman_filter
@@ -67,6 +68,7 @@ from .nuscenes import read_nuscenes as read_nuscenes
 from .overlay import birds_eye as birds_eye
 from .overlay import camera_overlay as camera_overlay
 from .policy import Policy as Policy
+from .policy import delivering as delivering
 from .policy import masked as masked
 from .policy import policy as policy
 from .policy_gradient import analytic_policy_gradient as analytic_policy_gradient
@@ -87,6 +89,7 @@ from .record import Log as Log
 from .record import Motion as Motion
 from .record import Signal as Signal
 from .record import Sweep as Sweep
+from .rig import Rig as Rig
 from .road import Place as Place
 from .road import Road as Road
 from .road import at as at
@@ -104,6 +107,7 @@ from .scene import observe as observe
 from .scene import oracle as oracle
 from .scene import sample as sample
 from .scene import sample_scene as sample_scene
+from .scene import sample_scenes as sample_scenes
 from .scoring import Score as Score
 from .scoring import interval as interval
 from .scoring import judge as judge

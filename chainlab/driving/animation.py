@@ -12,6 +12,7 @@ from chainlab.driving.figures import draw_box, draw_camera, draw_world
 from chainlab.driving.road import locate
 from chainlab.driving.scene import Snapshot
 from chainlab.driving.simulation import Driver, look
+from chainlab.driving.traffic import LENGTH, OVERHANG
 from chainlab.driving.trip import TICK, Route, Trip, move, start
 from chainlab.typing import Params, PRNGKey
 
@@ -97,7 +98,7 @@ def _frame(left: Any, right: Any, shot: Film, route: Route) -> None:
     ego, cars = shot.now
     draw_world(right, route.road, float(ego.x), cars)
     x, y, heading = float(ego.x), float(ego.y), float(ego.heading)
-    ahead = 1.35  # of the body's middle from the rear axle, m
+    ahead = LENGTH / 2 - OVERHANG  # of the body's middle from the rear axle
     draw_box(right, x + ahead * np.cos(heading), y + ahead * np.sin(heading), heading, "tab:red")
     right.set(xlim=(x - 15, x + 60), ylim=(y - 20, y + 20), xticks=[], yticks=[], aspect="equal")
     left.set_title(f"{float(ego.speed):.1f} m/s, {float(shot.offset):+.2f} m from the lane's centre", fontsize=8)

@@ -43,6 +43,18 @@ class PinholeCamera(NamedTuple):
     height: float = 1.4
     forward: float = 1.5
 
+    @property
+    def intrinsics(self) -> np.ndarray:
+        """Focal lengths and principal point in pixels, (3, 3); the centre of the first pixel is (0, 0)."""
+        column, row = self.columns / 2 - 0.5, self.horizon - 0.5
+        return np.array([[self.focal, 0, column], [0, self.focal, row], [0, 0, 1]], np.float32)
+
+    @property
+    def camera_from_vehicle(self) -> np.ndarray:
+        """From forward, left and up to right, down and ahead, m, (4, 4)."""
+        rows = [[0, -1, 0, 0], [0, 0, -1, self.height], [1, 0, 0, -self.forward], [0, 0, 0, 1]]
+        return np.array(rows, np.float32)
+
 
 CAMERA = PinholeCamera()
 

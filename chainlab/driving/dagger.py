@@ -1,54 +1,18 @@
 """DAgger as a stream: a fleet drives with the policy that learns, and the expert labels every state that it reaches."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from chainlab.driving.conditions import Condition, health, training_condition
+from chainlab.driving.conditions import health
 from chainlab.driving.expert import expert
+from chainlab.driving.fleet import Fleet, renew
 from chainlab.driving.policy import SCALE
 from chainlab.driving.scene import Sample
 from chainlab.driving.simulation import look
-from chainlab.driving.trip import Route, Trip, move, sample_route, start
+from chainlab.driving.trip import move
 from chainlab.driving.vehicle import Command, into_frame
 from chainlab.typing import PRNGKey
-
-_LONGEST = 20.0  # of a drive, s
-
-
-class Fleet(NamedTuple):
-    """Drives in progress, each on a route and in a condition of its own.
-
-    Attributes:
-        route: The routes.
-        trip: Where each stands.
-        condition: The condition of each.
-    """
-
-    route: Route
-    trip: Trip
-    condition: Condition
-
-
-def _departure(key: PRNGKey) -> Fleet:
-    keys = jax.random.split(key)
-    route = sample_route(keys[0])
-    return Fleet(route, start(route), training_condition(keys[1]))
-
-
-def fleet(key: PRNGKey, count: int) -> Fleet:
-    """Drives at their start.
-
-    Args:
-        key: Randomness.
-        count: How many.
-
-    Returns:
-        The fleet.
-    """
-    return jax.vmap(_departure)(jax.random.split(key, count))
 
 
 def label_fleet(drives: Fleet, key: PRNGKey) -> Sample:
@@ -95,15 +59,12 @@ def advance_fleet(
         Ross, Gordon and Bagnell, A Reduction of Imitation Learning and Structured Prediction to No-Regret Online
         Learning, arXiv:1011.0686, algorithm 3.1.
     """
-    count = len(learnt)
     who, new = jax.random.split(key)
     scale = jnp.broadcast_to(jnp.asarray(SCALE, learnt.dtype), learnt.shape)
-    taught = jax.random.bernoulli(who, expert_share, (count, 1))
+    taught = jax.random.bernoulli(who, expert_share, (len(learnt), 1))
     command = jnp.where(taught, labels, learnt * scale)
 
-    def one(drive: Fleet, command: Array, key: PRNGKey) -> Fleet:
-        trip = move(drive.route, drive.trip, Command(command[0], command[1]))
-        ended = (trip.alive < 1) | (trip.time >= _LONGEST)
-        return jax.tree.map(lambda fresh, old: jnp.where(ended, fresh, old), _departure(key), drive._replace(trip=trip))
+    def one(drive: Fleet, command: Array) -> Fleet:
+        return drive._replace(trip=move(drive.route, drive.trip, Command(command[0], command[1])))
 
-    return jax.vmap(one)(drives, command, jax.random.split(new, count))
+    return renew(jax.vmap(one)(drives, command), new)

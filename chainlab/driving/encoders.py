@@ -13,6 +13,7 @@ from chainlab import nn
 from chainlab.driving import grid
 from chainlab.driving.camera import CAMERA, PinholeCamera
 from chainlab.driving.lidar import LIDAR, Lidar, points
+from chainlab.errors import UsageError
 from chainlab.nn import Model
 from chainlab.typing import Params, PRNGKey
 
@@ -62,6 +63,9 @@ def camera_encoder(kind: CameraEncoder, dim: int, camera: PinholeCamera = CAMERA
     Returns:
         The encoder over (batch, 2, rows, columns).
 
+    Raises:
+        UsageError: The camera's picture cannot be cut into patches.
+
     References:
         Dosovitskiy et al., An Image is Worth 16x16 Words, arXiv:2010.11929, equation 1.
     """
@@ -69,6 +73,8 @@ def camera_encoder(kind: CameraEncoder, dim: int, camera: PinholeCamera = CAMERA
     def frames(x: Array) -> Array:
         return (jnp.moveaxis(x, 1, -1) - 0.4) * 4.0
 
+    if camera.rows % _PATCH[0] or camera.columns % _PATCH[1]:
+        raise UsageError(f"a camera must have whole patches of 4x4 pixels, got {camera.rows}x{camera.columns} pixels")
     rows, columns = camera.rows // _PATCH[0], camera.columns // _PATCH[1]
     count, values = rows * columns, 2 * _PATCH[0] * _PATCH[1]
     if kind == "patch":
@@ -160,8 +166,13 @@ def lidar_encoder(kind: LidarEncoder, dim: int, lidar: Lidar = LIDAR) -> Encoder
 
     Returns:
         The encoder over ranges (batch, 2, rings, beams).
+
+    Raises:
+        UsageError: The range image cannot be cut into sectors.
     """
     if kind == "range":
+        if lidar.beams % 4:
+            raise UsageError(f"a LiDAR must have whole sectors of four beams, got {lidar.beams} beams")
         sectors = lidar.beams // 4
         return _tokens(lambda r: _range_image(r, lidar), sectors, len(lidar.elevation) * 16, dim)
     side = grid.SIZE // _PATCH[0]

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from chainlab.driving.road import Road, centre, locate
-from chainlab.driving.traffic import LENGTH, Cars
+from chainlab.driving.traffic import LENGTH, OVERHANG, Cars
 from chainlab.driving.vehicle import CAR, Command, Vehicle, into_frame
 
 DESIRED_SPEED = 13.0  # m/s
@@ -53,7 +53,7 @@ def lead(
     """
     forward, left = into_frame(ego, cars.x, cars.y)
     lateral = left if corridor == "axis" else locate(road, cars.x, cars.y).offset
-    gap = forward - LENGTH / 2 - (LENGTH - 0.9)  # from the ego's front bumper to the lead's rear one
+    gap = forward - LENGTH / 2 - (LENGTH - OVERHANG)  # from the ego's front bumper to the lead's rear one
     ahead = (forward > 0) & (jnp.abs(lateral) < _CORRIDOR)
     distance = jnp.where(ahead, gap, _NO_LEAD)
     first = jnp.argmin(distance)

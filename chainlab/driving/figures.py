@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from chainlab.driving.camera import CAMERA, PinholeCamera
+from chainlab.driving.camera import CAMERA
 from chainlab.driving.conditions import CONDITIONS, UNSEEN, condition
 from chainlab.driving.lidar import LIDAR, points
 from chainlab.driving.policy import Policy
+from chainlab.driving.projection import project
 from chainlab.driving.road import LANE_WIDTH, Road, at
 from chainlab.driving.scene import Layout, sample
 from chainlab.driving.simulation import Drive, drive, expert_driver, network_driver
 from chainlab.driving.traffic import LENGTH, WIDTH, Cars
-from chainlab.driving.trip import sample_route
+from chainlab.driving.trip import TICK, sample_route
+from chainlab.driving.vehicle import Command
 from chainlab.typing import Params
 
 if TYPE_CHECKING:
@@ -25,27 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Drawn = tuple[str, "Figure", Sequence[Mapping[str, Any]], str]
-
-
-def project(
-    cloud: Float[np.ndarray | Array, "count 3"], camera: PinholeCamera = CAMERA
-) -> tuple[Float[np.ndarray, "seen 2"], Float[np.ndarray, " seen"]]:
-    """Points of the vehicle's frame in the synthetic camera's picture.
-
-    Args:
-        cloud: Forward, left and up, m.
-        camera: The camera.
-
-    Returns:
-        Column and row of those inside the picture, and their distance ahead of the camera in m.
-    """
-    forward, left, up = np.asarray(cloud).T
-    depth = forward - camera.forward
-    safe = np.maximum(depth, 0.1)
-    column = camera.columns / 2 - camera.focal * left / safe - 0.5
-    row = camera.horizon + camera.focal * (camera.height - up) / safe - 0.5
-    inside = (depth > 1) & (column >= 0) & (column < camera.columns) & (row >= 0) & (row < camera.rows)
-    return np.stack([column, row], axis=-1)[inside], depth[inside]
 
 
 def draw_camera(axes: "Axes", image: Array, ranges: Array) -> None:
@@ -57,9 +38,17 @@ def draw_camera(axes: "Axes", image: Array, ranges: Array) -> None:
         ranges: The sweep, m.
     """
     axes.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=1)
-    cloud = np.asarray(points(ranges))[np.asarray(ranges) < LIDAR.reach]
-    pixels, depth = project(cloud)
-    axes.scatter(*pixels.T, c=depth, s=5, cmap="turbo", vmin=0, vmax=50, linewidths=0)
+    seen = project(points(ranges), CAMERA.camera_from_vehicle, CAMERA.intrinsics)
+    shown = np.asarray(seen.visible(*image.shape)) & (np.asarray(ranges) < LIDAR.reach)
+    axes.scatter(
+        *np.asarray(seen.pixels)[shown].T,
+        c=np.asarray(seen.depth)[shown],
+        s=5,
+        cmap="turbo",
+        vmin=0,
+        vmax=50,
+        linewidths=0,
+    )
     axes.set_axis_off()
 
 
@@ -147,7 +136,7 @@ def path_panel(road: Road, drives: Mapping[str, Drive]) -> "Figure":
     for name, driven in drives.items():
         alive = np.asarray(driven.alive) > 0
         above.plot(np.asarray(driven.x)[alive], np.asarray(driven.y)[alive], label=name, linewidth=1.2)
-        offset.plot(0.2 * np.flatnonzero(alive), np.asarray(driven.offset)[alive], label=name, linewidth=1.2)
+        offset.plot(TICK * np.flatnonzero(alive), np.asarray(driven.offset)[alive], label=name, linewidth=1.2)
     above.set(xlabel="x in m", ylabel="y in m")
     above.legend()
     offset.axhspan(-LANE_WIDTH / 2, LANE_WIDTH / 2, color="0.93")
@@ -175,7 +164,7 @@ def failure_table(folder: Path, names: Sequence[str]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name in names:
         found = last.get(name, {})
-        for target in ("steering", "acceleration"):
+        for target in Command._fields:
             if f"margin_{target}" not in found:
                 continue
             values = {who: np.atleast_1d(found[f"{who}_{target}"]) for who in ("fusion", "best", "ego", "margin")}

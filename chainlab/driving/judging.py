@@ -10,13 +10,11 @@ from jaxtyping import Array, Key
 from chainlab.driving.cloning import determination, scaled
 from chainlab.driving.conditions import Condition
 from chainlab.driving.policy import SCALE, Policy, masked
-from chainlab.driving.scene import Layout, Observation, Sample, Scene, sample, sample_scene
+from chainlab.driving.scene import Layout, Observation, Sample, Scene, sample
 from chainlab.driving.scoring import interval, judge, summary
 from chainlab.driving.simulation import Driver, expert_driver, network_driver
-from chainlab.driving.vehicle import Command
+from chainlab.driving.vehicle import CAR, Command
 from chainlab.typing import Params, PRNGKey
-
-TARGET_NAMES = ("steering", "acceleration")
 
 
 def answers(policy: Policy, params: Params, observation: Observation) -> dict[str, Array]:
@@ -71,7 +69,7 @@ def open_loop(
         seen = jax.vmap(look)(keys)
         said = answers(policy, params, seen.observation)
         said["ego"] = ego.apply(ego_params, seen.observation).command.mean
-        steering = jnp.arctan(2.8 * seen.observation.ego[:, 2] / seen.observation.ego[:, 0])
+        steering = jnp.arctan(CAR.wheelbase * seen.observation.ego[:, 2] / seen.observation.ego[:, 0])
         said["persistence"] = scaled(jnp.stack([steering, seen.observation.ego[:, 1]], axis=-1))
         return said, scaled(seen.command)
 
@@ -84,7 +82,7 @@ def open_loop(
     if single:
         result["best"] = jnp.max(jnp.stack(single), axis=0)
         result["margin"] = scores["fusion"] - result["best"]
-    return {f"{n}_{target}": value[i] for n, value in result.items() for i, target in enumerate(TARGET_NAMES)}
+    return {f"{n}_{target}": value[i] for n, value in result.items() for i, target in enumerate(Command._fields)}
 
 
 def drivers(policy: Policy) -> dict[str, Driver]:
@@ -141,16 +139,3 @@ def closed_loop(
         else:
             found[f"{name}_ratio"] = found[f"{name}_driving_score"] / reference
     return found
-
-
-def sample_scenes(key: PRNGKey, count: int) -> Scene:
-    """Scenes with traffic that follows the road.
-
-    Args:
-        key: Randomness.
-        count: How many.
-
-    Returns:
-        Scenes stacked on the leading axis.
-    """
-    return jax.vmap(lambda k: sample_scene(k, "following"))(jax.random.split(key, count))

@@ -158,7 +158,7 @@ def _numbers(path: Path) -> dict[str, Float[np.ndarray, " numbers"]]:
     if not path.is_file():
         raise MissingDataError(f"{path}: no such calibration file")
     entries: dict[str, np.ndarray] = {}
-    for line in path.read_text().splitlines():
+    for line in path.read_text(errors="replace").splitlines():
         name, _, rest = line.partition(":")
         try:
             entries[name.strip()] = np.array([float(word) for word in rest.split()])
@@ -190,7 +190,9 @@ def _times(path: Path) -> Float[np.ndarray, " time"]:
     if not path.is_file():
         raise MissingDataError(f"{path}: no such file of timestamps")
     try:
-        stamps = np.array([line.strip() for line in path.read_text().splitlines() if line.strip()], "datetime64[ns]")
+        stamps = np.array(
+            [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()], "datetime64[ns]"
+        )
     except ValueError as error:
         raise DataError(f"{path}: wanted lines like 2011-09-26 13:02:25.964389445: {error}") from None
     times = stamps.astype(np.int64) * 1e-9
@@ -199,7 +201,7 @@ def _times(path: Path) -> Float[np.ndarray, " time"]:
 
 
 def _oxts(path: Path) -> Float[np.ndarray, " columns"]:
-    words = path.read_text().split()
+    words = path.read_text(errors="replace").split()
     try:
         row = np.array([float(word) for word in words])
     except ValueError as error:
@@ -226,10 +228,19 @@ def _motion(time: Float[np.ndarray, " time"], oxts: Float[np.ndarray, "time colu
 
 def _labels(path: Path, ego_from_rectified: Float[np.ndarray, "4 4"]) -> Boxes:
     """`label_2`: class, truncated, occluded, alpha, a rectangle (4), then the seven numbers of `camera_boxes`."""
-    rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
-    for number, row in enumerate(rows, 1):
-        if len(row) not in (15, 16):  # results carry a score
-            raise DataError(f"{path}: line {number}: wanted 15 columns, got {len(row)}: truncated?")
-    kept = [row for row in rows if row[0] != "DontCare"]
-    numbers = np.array([[float(word) for word in row[8:15]] for row in kept]).reshape(-1, 7)
-    return camera_boxes(numbers, tuple(row[0] for row in kept), ego_from_rectified)
+    rows: list[list[float]] = []
+    category: list[str] = []
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) not in (15, 16):  # results carry a score
+            raise DataError(f"{path}: line {number}: wanted 15 columns, got {len(words)}: truncated?")
+        if words[0] == "DontCare":
+            continue
+        try:
+            rows.append([float(word) for word in words[8:15]])
+        except ValueError as error:
+            raise DataError(f"{path}: line {number}: {error}") from None
+        category.append(words[0])
+    return camera_boxes(np.array(rows).reshape(-1, 7), tuple(category), ego_from_rectified)

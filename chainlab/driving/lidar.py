@@ -1,6 +1,5 @@
 """A forward LiDAR by exact ray-box tests; it sees cars, banks beside the road and flat ground, and no paint."""
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -171,13 +170,3 @@ def points(ranges: Float[Array, "*batch rings beams"], lidar: Lidar = LIDAR) -> 
     direction = np.asarray(direction, ranges.dtype).reshape((1,) * (ranges.ndim - 2) + direction.shape)
     mount = np.asarray([lidar.forward, 0.0, lidar.height], ranges.dtype).reshape((1,) * ranges.ndim + (3,))
     return ranges[..., None] * direction + mount
-
-
-def ground_range(lidar: Lidar = LIDAR) -> tuple[float, ...]:
-    """Range at which each ring meets flat ground, m, within the reach.
-
-    Example:
-        >>> round(ground_range()[0], 2)
-        10.37
-    """
-    return tuple(min(lidar.height / math.sin(-math.radians(e)), lidar.reach) for e in lidar.elevation)

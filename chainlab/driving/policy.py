@@ -9,9 +9,11 @@ from jaxtyping import Array, Float
 
 from chainlab import nn
 from chainlab.driving.encoders import CameraEncoder, LidarEncoder, camera_encoder, ego_features, lidar_encoder
-from chainlab.driving.fusion import EGO, TARGETS, Fused, Inputs, Sizes, fusion
-from chainlab.driving.lidar import LIDAR
+from chainlab.driving.fusion import fusion
+from chainlab.driving.fusion_parts import EGO, TARGETS, Fused, Inputs, Sizes
+from chainlab.driving.lidar import LIDAR, Lidar
 from chainlab.driving.readers import DiagonalGaussian, head
+from chainlab.driving.rig import RIG, Rig
 from chainlab.driving.scene import Observation
 from chainlab.driving.vehicle import Command
 from chainlab.errors import UsageError
@@ -78,6 +80,7 @@ def policy(
     lidar: LidarEncoder = "range",
     dim: int = 16,
     hidden: int = 128,
+    rig: Rig = RIG,
 ) -> Policy:
     """Encoders, a fusion and a head.
 
@@ -88,12 +91,14 @@ def policy(
         lidar: The LiDAR's encoder.
         dim: Features of a token.
         hidden: Features of a reader.
+        rig: What its observations are measured with.
 
     Returns:
         The policy.
 
     Raises:
-        UsageError: A sensor is unknown or named twice, or the fusion needs others.
+        UsageError: A sensor is unknown or named twice, the fusion needs others, or the rig's do not fit the encoders;
+            on `apply`, the observation is of another rig.
 
     Example:
         >>> import jax
@@ -107,11 +112,14 @@ def policy(
         raise UsageError(f"dim must be a multiple of 4 (attention heads), got {dim}")
     if not sensors:
         return ego_only(hidden)
-    makers = {"camera": lambda: camera_encoder(camera, dim), "lidar": lambda: lidar_encoder(lidar, dim)}
+    makers = {
+        "camera": lambda: camera_encoder(camera, dim, rig.camera),
+        "lidar": lambda: lidar_encoder(lidar, dim, rig.lidar),
+    }
     tags = ("_dense", "_attention") if kind == "stacked" else ("",)
     owner: dict[str, Sensor] = {f"{sensor}{tag}": sensor for sensor in sensors for tag in tags}
     encoders = {name: makers[sensor]() for name, sensor in owner.items()}
-    fuse = fusion(kind, Sizes({name: encoder.count for name, encoder in encoders.items()}, dim, hidden))
+    fuse = fusion(kind, Sizes({name: encoder.count for name, encoder in encoders.items()}, dim, hidden), rig)
 
     def init(key: PRNGKey) -> Params:
         keys = jax.random.split(key, len(encoders) + 1)
@@ -120,13 +128,14 @@ def policy(
 
     def apply(params: Params, observation: Observation) -> Fused:
         batch = observation.ego.shape[:-1]
+        _check_shapes(observation, sensors, rig)
         flat: Observation = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(batch) :]), observation)
         measured = {"camera": flat.camera, "lidar": flat.lidar}
         tokens = {
             name: encoder.model.apply(params["encoders"][name], measured[owner[name]])
             for name, encoder in encoders.items()
         }
-        there = flat.present * delivering(flat)
+        there = flat.present * delivering(flat, rig.lidar)
         present = jnp.stack([there[:, SENSORS.index(sensor)] for sensor in owner.values()], axis=-1)
         fused = fuse.apply(params["fusion"], Inputs(tokens, ego_features(flat.ego), present, flat.lidar))
         return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), fused)
@@ -134,17 +143,32 @@ def policy(
     return Policy(init, apply, tuple(sensors), owner)
 
 
-def delivering(observation: Observation) -> Float[Array, "*batch 2"]:
+def _check_shapes(observation: Observation, sensors: Sequence[Sensor], rig: Rig) -> None:
+    wanted = {
+        "camera": (2, rig.camera.rows, rig.camera.columns),
+        "lidar": (2, len(rig.lidar.elevation), rig.lidar.beams),
+    }
+    for sensor in sensors:
+        got = getattr(observation, sensor).shape[-3:]
+        if got != wanted[sensor]:
+            raise UsageError(
+                f"{sensor}: the policy is for measurements of shape {wanted[sensor]}, got {got}; "
+                "build it for the sensors that measured: policy(..., rig=Rig(camera, lidar))"
+            )
+
+
+def delivering(observation: Observation, lidar: Lidar = LIDAR) -> Float[Array, "*batch 2"]:
     """Which sensors measured anything: frames without light and sweeps without a return are known to be missing.
 
     Args:
         observation: The observation.
+        lidar: The LiDAR that measured; a beam without a return reads its reach.
 
     Returns:
         1 for a sensor that delivers, 0 for one that does not (camera, LiDAR).
     """
     light = jnp.max(observation.camera, axis=(-3, -2, -1)) > _DARKEST
-    returns = jnp.min(observation.lidar, axis=(-3, -2, -1)) < LIDAR.reach
+    returns = jnp.min(observation.lidar, axis=(-3, -2, -1)) < lidar.reach
     return jnp.stack([light, returns], axis=-1).astype(observation.present.dtype)
 
 

@@ -11,7 +11,7 @@ from chainlab.nn import Model
 from chainlab.typing import Params, PRNGKey
 
 Reader = Literal["dense", "attention"]
-_MISSING = -1e9  # added to the scores of missing tokens
+MISSING = -1e9  # added to the scores of missing tokens
 
 
 class DiagonalGaussian(NamedTuple):
@@ -51,8 +51,13 @@ def product(parts: list[DiagonalGaussian], trust: Float[Array, "batch parts"]) -
     return DiagonalGaussian(mean, -jnp.log(total))
 
 
+def bounded(x: Float[Array, "*shape"], limit: float) -> Float[Array, "*shape"]:
+    """Numbers softly kept within ±`limit`."""
+    return limit * jnp.tanh(x / limit)
+
+
 def head(hidden: int, targets: int) -> Model:
-    """A Gaussian from features; log variances stay within ±6.
+    """A Gaussian from features; log variances stay within ±6 (`bounded`).
 
     Args:
         hidden: Features.
@@ -66,7 +71,7 @@ def head(hidden: int, targets: int) -> Model:
     def apply(params: Params, features: Array, *, key: PRNGKey | None = None) -> DiagonalGaussian:
         del key
         mean, log_variance = jnp.split(out.apply(params, features), 2, axis=-1)
-        return DiagonalGaussian(mean, 6 * jnp.tanh(log_variance / 6))
+        return DiagonalGaussian(mean, bounded(log_variance, 6))
 
     return Model(out.init, apply)
 
@@ -146,7 +151,7 @@ def attention_reader(
         tokens = norm.apply(params["norm"], tokens)
         query = params["query"][None] + motion.apply(params["motion"], ego_values).reshape(batch, queries, dim)
         there = present > 0
-        trust = jnp.where(there, jnp.log(jnp.where(there, present, 1.0)), _MISSING)
+        trust = jnp.where(there, jnp.log(jnp.where(there, present, 1.0)), MISSING)
         bias = trust[:, None, None, :]
         for i in range(blocks):
             block = params[f"block{i}"]

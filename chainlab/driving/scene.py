@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from chainlab.driving.camera import CAMERA, PinholeCamera, render
+from chainlab.driving.camera import render
 from chainlab.driving.conditions import Condition, health
 from chainlab.driving.expert import expert
-from chainlab.driving.lidar import LIDAR, Lidar, sweep
+from chainlab.driving.lidar import sweep
+from chainlab.driving.rig import RIG, Rig
 from chainlab.driving.road import Road, at, sample_road
 from chainlab.driving.traffic import Cars, following_layout, independent_layout, poses, rewind_cars
-from chainlab.driving.vehicle import CAR, Vehicle, into_frame, rewind
+from chainlab.driving.vehicle import CAR, Command, Vehicle, into_frame, rewind
 from chainlab.typing import PRNGKey
 
 HISTORY = 0.4  # between the two moments of an observation, s
@@ -89,8 +90,7 @@ def observe(
     ego: Vehicle,
     condition: Condition,
     key: PRNGKey,
-    camera: PinholeCamera = CAMERA,
-    lidar: Lidar = LIDAR,
+    rig: Rig = RIG,
 ) -> Observation:
     """Render what the sensors see.
 
@@ -100,15 +100,14 @@ def observe(
         ego: The ego vehicle now, for its own motion.
         condition: The condition.
         key: Randomness of the sensors.
-        camera: The camera.
-        lidar: The LiDAR.
+        rig: The sensors.
 
     Returns:
         The observation.
     """
     keys = jax.random.split(key, 4)
-    frames = jax.vmap(lambda s, k: render(road, s.ego, s.cars, condition, k, camera))
-    sweeps = jax.vmap(lambda s, k: sweep(s.ego, s.cars, condition, k, lidar, road))
+    frames = jax.vmap(lambda s, k: render(road, s.ego, s.cars, condition, k, rig.camera))
+    sweeps = jax.vmap(lambda s, k: sweep(s.ego, s.cars, condition, k, rig.lidar, road))
     # a frozen camera repeats its noise as well
     keys = keys.at[1].set(
         jax.random.wrap_key_data(
@@ -162,6 +161,19 @@ def sample_scene(key: PRNGKey, layout: Layout) -> Scene:
     if layout == "independent":
         return Scene(road, Snapshot(ego, independent_layout(keys[2], ego)))
     return Scene(road, Snapshot(ego, poses(following_layout(keys[2], ego.x), road)))
+
+
+def sample_scenes(key: PRNGKey, count: int) -> Scene:
+    """Scenes with traffic that follows the road.
+
+    Args:
+        key: Randomness.
+        count: How many.
+
+    Returns:
+        Scenes stacked on the leading axis.
+    """
+    return jax.vmap(lambda k: sample_scene(k, "following"))(jax.random.split(key, count))
 
 
 def label(scene: Scene, layout: Layout) -> Float[Array, "2"]:
@@ -233,7 +245,7 @@ def oracle(train: Sample, test: Sample) -> dict[str, float]:
         return np.concatenate([nearest.reshape(len(cars), -1), np.asarray(samples.observation.ego)], axis=1)
 
     found = {}
-    for index, name in enumerate(("steering", "acceleration")):
+    for index, name in enumerate(Command._fields):
         trees = HistGradientBoostingRegressor(random_state=0)
         trees.fit(features(train), np.asarray(train.command)[:, index])
         found[name] = float(trees.score(features(test), np.asarray(test.command)[:, index]))

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from chainlab.driving.camera import render
 from chainlab.driving.conditions import Condition
@@ -62,7 +62,7 @@ class Sight(NamedTuple):
     lidar: Float[Array, "ticks rings beams"]
 
 
-def recall(trip: Trip, condition: Condition, ticks: int = 0) -> tuple[Snapshot, Snapshot]:
+def recall(trip: Trip, condition: Condition, ticks: int | Int[Array, ""] = 0) -> tuple[Snapshot, Snapshot]:
     """What camera and LiDAR looked at some ticks ago, out of the trip's own past.
 
     Args:
@@ -73,12 +73,14 @@ def recall(trip: Trip, condition: Condition, ticks: int = 0) -> tuple[Snapshot, 
     Returns:
         The snapshot of the camera and that of the LiDAR.
     """
+
+    def ago(ticks: int | Int[Array, ""]) -> Snapshot:
+        return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, ticks, keepdims=False), trip.past)
+
     late = jnp.round(jnp.asarray(condition.skew) / TICK).astype(jnp.int32)
-    index = jnp.minimum(late + ticks, REMEMBERED - 1)
-    of_lidar = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), trip.past)
     frozen = jnp.asarray(condition.frozen) > 0
-    of_camera = jax.tree.map(lambda first, past: jnp.where(frozen, first, past[ticks]), trip.first, trip.past)
-    return of_camera, of_lidar
+    of_camera = jax.tree.map(lambda first, live: jnp.where(frozen, first, live), trip.first, ago(ticks))
+    return of_camera, ago(jnp.minimum(late + ticks, REMEMBERED - 1))
 
 
 def scene_of(route: Route, trip: Trip) -> Scene:
@@ -103,7 +105,7 @@ def look(route: Route, trip: Trip, condition: Condition, key: PRNGKey) -> tuple[
 
 
 def _measure(
-    route: Route, trip: Trip, condition: Condition, key: PRNGKey, ticks: int = 0
+    route: Route, trip: Trip, condition: Condition, key: PRNGKey, ticks: int | Int[Array, ""] = 0
 ) -> tuple[Float[Array, "rows columns"], Float[Array, "rings beams"]]:
     """The frame and the sweep of one moment."""
     of_camera, of_lidar = recall(trip, condition, ticks)
@@ -124,9 +126,8 @@ def remember(route: Route, trip: Trip, condition: Condition, key: PRNGKey) -> Si
     Returns:
         The measurements of the ticks before now.
     """
-    past = [_measure(route, trip, condition, key, ticks) for ticks in range(_APART, 0, -1)]
-    frames, sweeps = zip(*past, strict=True)
-    return Sight(jnp.stack(frames), jnp.stack(sweeps))
+    ago = jnp.arange(_APART, 0, -1, dtype=jnp.int32)
+    return Sight(*jax.vmap(lambda ticks: _measure(route, trip, condition, key, ticks))(ago))
 
 
 def see(route: Route, trip: Trip, sight: Sight, condition: Condition, key: PRNGKey) -> tuple[Sight, Observation]:

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from chainlab.driving.road import LANE_WIDTH, Road, at
-from chainlab.driving.vehicle import Vehicle
+from chainlab.driving.vehicle import Vehicle, into_frame
 from chainlab.typing import PRNGKey
 
 LENGTH, WIDTH, HEIGHT = 4.5, 1.8, 1.5  # of every car, m
+OVERHANG = 0.9  # of the body behind the rear axle, m
 CARS = 4
 _FAR = 1e4  # where a car that is not there stands, m
 
@@ -174,8 +175,5 @@ def collides(ego: Vehicle, cars: Cars) -> Bool[Array, ""]:
     Returns:
         True where it hits one.
     """
-    from chainlab.driving.vehicle import into_frame
-
     forward, left = into_frame(ego, cars.x, cars.y)
-    # the rear axle is 0.9 m ahead of the rear bumper
-    return jnp.any((jnp.abs(forward - (LENGTH / 2 - 0.9)) < LENGTH) & (jnp.abs(left) < WIDTH))
+    return jnp.any((jnp.abs(forward - (LENGTH / 2 - OVERHANG)) < LENGTH) & (jnp.abs(left) < WIDTH))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chainlab import driving
-from chainlab.driving.figures import project
+from chainlab.driving.policy_gradient import cost, safe_gap
 from chainlab.driving.vehicle import Command
 from chainlab.errors import UsageError
 from chainlab.lab import loop
@@ -118,9 +118,7 @@ def test_a_fleet_drives_on_and_ended_drives_start_anew():
 def test_policy_gradient_is_the_gradient_of_the_drive_and_truncation_cuts_it(x64):
     net = driving.privileged_network(8)
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), net.init(jax.random.key(0)))
-    routes, keys = driving.routes(jax.random.key(1), 2)
-    condition = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf.astype(jnp.float64), (2,)), CLEAR)
-    batch = (routes, condition, keys)
+    batch = driving.fleet(jax.random.key(1), 2), jax.random.split(jax.random.key(2), 2)
     rng = np.random.default_rng(0)
     direction = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), params)
     found = {}
@@ -139,10 +137,52 @@ def test_policy_gradient_is_the_gradient_of_the_drive_and_truncation_cuts_it(x64
         )
 
 
+def test_closeness_costs_what_the_gap_is_short_of_safe():
+    """At 10 m/s behind 6 m/s a driver 0.6 s late needs 2 + 6 + (100 - 36) / 10 m; beside that the cost is the same."""
+    route = driving.sample_route(jax.random.key(0))
+    road = route.road._replace(amplitude=jnp.zeros(3), banks=None)
+    zero = jnp.zeros(())
+    ego = driving.Vehicle(zero, zero, zero, jnp.array(10.0), zero, zero, zero, zero)
+    assert float(safe_gap(ego.speed, jnp.array(6.0))) == pytest.approx(14.4)
+    assert float(safe_gap(ego.speed, jnp.array(20.0))) == 0
+
+    def near(gap):
+        x = jnp.array([gap + 4.5 / 2 + 3.6, -1e4, -1e4, -1e4])
+        traffic = route.traffic._replace(x=x, offset=jnp.zeros(4), speed=jnp.full(4, 6.0))
+        there = route._replace(road=road, ego=ego, traffic=traffic)
+        return [float(cost(there, driving.start(there), Command(zero, zero), weight)) for weight in (0.0, 2.0)]
+
+    for gap in (3.0, 14.4, 60.0):
+        without, weighed = near(gap)
+        assert weighed - without == pytest.approx(2 * np.log1p(np.exp((14.4 - gap) / 2)), rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_stretches_of_policy_gradient_go_on_where_the_last_stopped():
+    net = driving.privileged_network(8)
+    params, keys = net.init(jax.random.key(0)), jax.random.split(jax.random.key(2), 6)
+    drives = driving.stagger(driving.fleet(jax.random.key(1), 6), jax.random.key(3))
+    begun = np.asarray(drives.trip.time)
+    assert np.all(begun < 20)
+    assert np.ptp(begun) > 5
+    objective = jax.jit(driving.analytic_policy_gradient(driving.privileged_driver(net), ticks=5))
+    _, (after, metrics) = objective(params, (drives, keys), keys[0])
+    np.testing.assert_allclose(after.trip.time, begun + 1, rtol=1e-5)
+    moved = np.asarray(after.trip.ego.x - drives.trip.ego.x)
+    assert np.all(moved > 4)
+    assert 0 < metrics["lateral"] < 1.75
+    ended = after._replace(trip=after.trip._replace(alive=jnp.array([0.0, 1, 1, 1, 1, 1]), time=jnp.full(6, 19.0)))
+    ended = ended._replace(trip=ended.trip._replace(time=ended.trip.time.at[1].set(20.0)))
+    np.testing.assert_array_equal(jax.jit(driving.renew)(ended, keys[0]).trip.time, [0, 0, 19, 19, 19, 19])
+
+
 def test_projection_puts_points_where_the_camera_draws_them():
-    pixels, depth = project(np.array([[11.5, 0.0, 0.0], [11.5, 1.0, 1.4], [-5.0, 0.0, 0.0]]))
-    np.testing.assert_allclose(pixels, [[39.5, 10 + 7 - 0.5], [34.5, 9.5]])
-    np.testing.assert_allclose(depth, [10, 10])
+    camera = driving.PinholeCamera()
+    points = jnp.array([[11.5, 0.0, 0.0], [11.5, 1.0, 1.4], [-5.0, 0.0, 0.0]])
+    seen = driving.project(points, camera.camera_from_vehicle, camera.intrinsics)
+    np.testing.assert_array_equal(seen.visible(camera.rows, camera.columns), [True, True, False])
+    np.testing.assert_allclose(seen.pixels[:2], [[39.5, 10 + 7 - 0.5], [34.5, 9.5]], rtol=1e-6)
+    np.testing.assert_allclose(seen.depth, [10, 10, -6.5], rtol=1e-6)
 
 
 TINY = ["run.steps=2", "policy.dim=4", "policy.hidden=8", "batch_size=8", "states=16", "conditions=[clear]"]

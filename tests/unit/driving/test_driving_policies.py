@@ -118,6 +118,32 @@ def test_camera_encoders_give_the_same_number_of_tokens():
         assert encoder.model.apply(params, observation(2).camera).shape == (2, encoder.count, 4)
 
 
+FAR = driving.Lidar(elevation=(-8.0, -4.0, -2.0, -1.0, -0.5, -0.25), beams=32, reach=120.0)
+
+
+def far_sweeps(batch, ranges):
+    return observation(batch)._replace(lidar=jnp.full((batch, 2, len(FAR.elevation), FAR.beams), ranges))
+
+
+def test_a_lidar_delivers_what_is_within_its_own_reach():
+    np.testing.assert_array_equal(driving.delivering(far_sweeps(2, 95.0), FAR), [[1, 1]] * 2)
+    np.testing.assert_array_equal(driving.delivering(far_sweeps(2, 120.0), FAR), [[1, 0]] * 2)
+    one = far_sweeps(1, 120.0)
+    one = one._replace(lidar=one.lidar.at[0, 1, 3, 7].set(119.0))  # a single return
+    np.testing.assert_array_equal(driving.delivering(one, FAR), [[1, 1]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fusion", "ranges"), [("concatenation", 95.0), ("stacked", 95.0), ("lift_splat", 40.0)])
+def test_a_policy_of_another_rig_masks_its_empty_sweeps(fusion, ranges):
+    """The bird's-eye grid of lift_splat ends at 64 m; the others see as far as the LiDAR."""
+    policy, params = build(fusion, rig=driving.Rig(lidar=FAR))
+    apply = jax.jit(lambda seen: policy.apply(params, seen).command.mean)
+    seen, empty = apply(far_sweeps(2, ranges)), apply(far_sweeps(2, 120.0))
+    np.testing.assert_array_equal(empty, apply(driving.masked(far_sweeps(2, ranges), ["camera"])))
+    assert np.all(np.any(seen != empty, axis=-1))
+
+
 def test_product_of_experts_weighs_by_precision():
     sure = driving.DiagonalGaussian(jnp.array([[1.0]]), jnp.log(jnp.array([[0.1]])))
     vague = driving.DiagonalGaussian(jnp.array([[3.0]]), jnp.log(jnp.array([[0.9]])))
@@ -146,3 +172,9 @@ def test_mistakes_are_named():
         driving.policy("average")
     with pytest.raises(UsageError, match="lift_splat fuses camera and lidar"):
         driving.policy("lift_splat", ["camera"])
+    with pytest.raises(UsageError, match="whole sectors of four beams, got 62 beams"):
+        driving.policy(rig=driving.Rig(lidar=driving.Lidar(beams=62)))
+    with pytest.raises(UsageError, match="patches of 4x4 pixels, got 30x80 pixels"):
+        driving.policy(rig=driving.Rig(camera=driving.PinholeCamera(rows=30)))
+    with pytest.raises(UsageError, match=r"lidar: the policy is for .* \(2, 4, 64\), got \(2, 6, 32\)"):
+        driving.policy(dim=4, hidden=8).apply({}, far_sweeps(1, 50.0))

@@ -1,0 +1,69 @@
+"""Stacked generalisation: networks of single sensors that learn alone, and a stack that weighs their answers."""
+
+import jax
+import jax.numpy as jnp
+
+from chainlab import nn
+from chainlab.driving.fusion_parts import (
+    EGO,
+    TARGETS,
+    Fused,
+    Inputs,
+    Sizes,
+    health_heads,
+    init_each,
+    log_odds,
+    read_each,
+)
+from chainlab.driving.readers import DiagonalGaussian, Reader, head, reader
+from chainlab.nn import Model
+from chainlab.typing import Params, PRNGKey
+
+
+def stacked(sizes: Sizes) -> Model:
+    r"""Stacked generalisation over every single-sensor network and a joint one.
+
+    A dense and an attending reader of each sensor answer alone and learn alone: what the stack learns does not reach
+    them, so that each is as good as a network that has nothing but that sensor. The stack sees their features, answers
+    and certainties and the healths, gives an answer of its own, and weighs all answers target by target,
+    $\mu = \sum_k \mathrm{softmax}(g - \log \sigma^2)_k \mu_k$: a product of experts, corrected by $g$ (within ±4, so
+    that no answer is ever out of reach), that can always fall back on whichever single sensor is best.
+
+    Args:
+        sizes: Sizes; each reader has its own tokens under `<sensor>_dense` and `<sensor>_attention`.
+
+    Returns:
+        A model from `Inputs` to `Fused`, with one part a reader.
+
+    References:
+        Wolpert, Stacked Generalization, Neural Networks 5 (1992), 241-259.
+    """
+    names = list(sizes.counts)
+    kinds: dict[str, Reader] = {name: "dense" if name.endswith("dense") else "attention" for name in names}
+    seen = len(names) * (sizes.hidden + 2 * TARGETS + 1) + EGO
+    parts = {
+        **{f"read_{n}": reader(kinds[n], sizes.counts[n], sizes.dim, EGO, sizes.hidden) for n in names},
+        **{f"head_{n}": head(sizes.hidden, TARGETS) for n in names},
+        **health_heads(names, sizes.hidden),
+        "stack": nn.mlp([seen, sizes.hidden, sizes.hidden, (len(names) + 3) * TARGETS], activation="gelu"),
+    }
+
+    def apply(params: Params, inputs: Inputs, *, key: PRNGKey | None = None) -> Fused:
+        del key
+        features = read_each(parts, params, inputs)
+        # neither the healths nor the stack change what the parts learn
+        odds = log_odds(parts, params, names, jax.lax.stop_gradient(features))
+        answers = {n: parts[f"head_{n}"].apply(params[f"head_{n}"], f) for n, f in zip(names, features, strict=True)}
+        fixed = jax.lax.stop_gradient((features, list(answers.values()), odds))
+        evidence = [*fixed[0], *(leaf for answer in fixed[1] for leaf in answer), jnp.tanh(fixed[2]), inputs.ego]
+        out = parts["stack"].apply(params["stack"], jnp.concatenate(evidence, axis=-1))
+        out = out.reshape(len(out), len(names) + 3, TARGETS)
+        scores, own, log_variance = 4 * jnp.tanh(out[:, :-2] / 4), out[:, -2], 6 * jnp.tanh(out[:, -1] / 6)
+        sure = [-answer.log_variance for answer in fixed[1]]  # each answer's own claim, corrected by the stack
+        scores = scores + jnp.stack([*sure, jnp.zeros_like(own)], axis=1)
+        absent = jnp.concatenate([1 - inputs.present, jnp.zeros_like(inputs.present[:, :1])], axis=-1)
+        weight = jax.nn.softmax(scores - 1e9 * absent[..., None], axis=1)
+        candidates = jnp.stack([*(answer.mean for answer in fixed[1]), own], axis=1)
+        return Fused(DiagonalGaussian(jnp.sum(weight * candidates, axis=1), log_variance), odds, answers)
+
+    return Model(init_each(parts), apply)
