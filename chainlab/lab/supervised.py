@@ -10,6 +10,7 @@ from chainlab.autodiff.rules import backprop
 from chainlab.data.batches import Data
 from chainlab.lab.task import Subject, Task
 from chainlab.nn.model import Model
+from chainlab.parallel import unshard
 from chainlab.typing import Batch, Metrics, Objective, Params, PRNGKey, Rule
 
 
@@ -45,7 +46,7 @@ def supervised(
     Returns:
         The task; its metrics are `loss` and the objective's own.
     """
-    gradient = rule(objective)
+    gradient = rule(lambda params, batch, key: objective(unshard(params), batch, key))
     extra.setdefault("subjects", lambda state: {"objective": Subject(objective, state.params)})
 
     def init(key: PRNGKey) -> TrainState:
@@ -58,4 +59,4 @@ def supervised(
         params = optax.apply_updates(state.params, updates)
         return TrainState(params, inner), {"loss": loss, **metrics}
 
-    return Task(init, step, lambda state, split: evaluate(state.params, split), data, **extra)
+    return Task(init, step, lambda state, split: evaluate(unshard(state.params), split), data, **extra)
