@@ -120,8 +120,8 @@ def small_meshes(config: MeshConfig) -> list[MeshConfig]:
         The same with `data` cut to 2 and `fsdp` to 4; where `fsdp` is cut, that with 2 as well, the smaller one first.
 
     Example:
-        >>> [mesh.fsdp for mesh in small_meshes(MeshConfig(fsdp=4))], [mesh.fsdp for mesh in small_meshes(MeshConfig(fsdp=64))]
-        ([4], [2, 4])
+        >>> [[mesh.fsdp for mesh in small_meshes(MeshConfig(fsdp=size))] for size in (4, 64)]
+        [[4], [2, 4]]
     """
     small = replace(config, data=min(config.data, _SMALL["data"]), fsdp=min(config.fsdp, _SMALL["fsdp"]))
     return [replace(small, fsdp=small.fsdp // 2), small] if small.fsdp < config.fsdp else [small]

@@ -46,5 +46,5 @@ def unshard(params: PyTree) -> PyTree:
 
 
 def keep_all_but_gathered(primitive: Any, *_: Any, **__: Any) -> bool:
-    """What `jax.checkpoint` may keep (its `policy`) so that `unshard` gathers anew for the gradient: all but its result."""
+    """A policy of `jax.checkpoint`: everything is kept but what `unshard` gave, which is gathered anew."""
     return primitive is not primitives.sharding_constraint_p
