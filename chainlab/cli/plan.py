@@ -53,12 +53,12 @@ def command(
 
     Memory, traffic and time of a training step, a device. The mesh is that of the config (or `mesh=...`); --devices
     stretches its data axis. Nothing is trained: sizes come from shapes, and what is temporary from XLA's plan of the
-    same program on a smaller mesh of virtual devices.
+    same program on smaller meshes of virtual devices.
     """
     import jax
 
     from chainlab.lab.config import load
-    from chainlab.lab.plan import Hardware, fill, plan, small_mesh
+    from chainlab.lab.plan import Hardware, fill, plan, small_meshes
     from chainlab.parallel.config import MeshConfig
 
     document = load(config, overrides)
@@ -66,7 +66,7 @@ def command(
     if devices is not None:
         mesh = fill(mesh, devices)
     jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", small_mesh(mesh).devices)
+    jax.config.update("jax_num_cpu_devices", max(small.devices for small in small_meshes(mesh)))
     experts: Any = getattr(getattr(document.config, "model", None), "experts", None)
     hardware = Hardware(flops, utilisation, bandwidth, memory)
     found = plan(document.task(), mesh, hardware, active_experts=getattr(experts, "active", 1))

@@ -8,7 +8,7 @@ import logging
 import os
 import platform
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -208,6 +208,9 @@ def run(name: str, rounds: int | None = None) -> dict[str, Any]:
         `bench`, `date`, `machine`, and `rows` with every field of `Row` and `met`.
     """
     module = importlib.import_module(f"chainlab.experiments.benchmarks.{name}")
-    rows: list[Row] = module.bench() if rounds is None else module.bench(rounds)
-    found = [{**dataclasses.asdict(row), "met": row.met} for row in rows]
+    rows: Iterable[Row] = module.bench() if rounds is None else module.bench(rounds)
+    found: list[dict[str, Any]] = []
+    for row in rows:  # as they come, where a benchmark yields them
+        _log.info("%s: %s: %s", row.claim, row.case, "missing" if row.value is None else f"{row.value:.4g}")
+        found.append({**dataclasses.asdict(row), "met": row.met})
     return {"bench": name, "date": datetime.date.today().isoformat(), "machine": machine(), "rows": found}

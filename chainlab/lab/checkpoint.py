@@ -1,16 +1,18 @@
 """Checkpoints: one atomic file with a checksum, restored strictly."""
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import jax.numpy as jnp
+import msgpack
 import numpy as np
 from flax import serialization
 from jax.tree_util import keystr, tree_flatten_with_path, tree_unflatten
@@ -56,17 +58,20 @@ def fingerprint(tree: PyTree) -> str:
     return digest.hexdigest()
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Replace a file in one step: temporary file beside it, fsync, rename, fsync of the folder.
+@contextlib.contextmanager
+def replacing(path: Path) -> Generator[BinaryIO]:
+    """A file that takes another's place in one step: temporary file beside it, fsync, rename, fsync of the folder.
 
     Args:
-        path: The file; its folder must exist.
-        content: What it shall hold.
+        path: The file to replace; its folder must exist.
+
+    Yields:
+        The temporary file. When the block raises, it is removed and the old file stays.
     """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -80,16 +85,43 @@ def write_atomic(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replace a file in one step; see `replacing`.
+
+    Args:
+        path: The file; its folder must exist.
+        content: What it shall hold.
+    """
+    with replacing(path) as file:
+        file.write(content)
+
+
 def save(path: Path, tree: PyTree, meta: Mapping[str, Any]) -> None:
-    """Write a tree and its metadata as one checkpoint file.
+    """Write a tree and its metadata as one checkpoint file, leaf by leaf.
 
     Args:
         path: The file; replaced atomically.
         tree: Any pytree of arrays.
         meta: JSON values kept beside the arrays.
     """
-    body = serialization.msgpack_serialize({"meta": json.dumps(meta), "leaves": leaves(tree)})
-    write_atomic(path, _MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+    digest = hashlib.sha256()
+    with replacing(path) as file:
+        file.write(_MAGIC + digest.hexdigest().encode() + b"\n")  # of nothing yet; the place is filled in below
+        for part in _serialized(leaves(tree), json.dumps(meta)):
+            digest.update(part)
+            file.write(part)
+        file.seek(len(_MAGIC))
+        file.write(digest.hexdigest().encode())
+
+
+def _serialized(arrays: Mapping[str, np.ndarray], meta: str) -> Iterator[bytes]:
+    """The parts of `serialization.msgpack_serialize({"meta": meta, "leaves": arrays})`, one array at a time."""
+    packer = msgpack.Packer()
+    yield packer.pack_map_header(2) + packer.pack("meta") + packer.pack(meta)
+    yield packer.pack("leaves") + packer.pack_map_header(len(arrays))
+    for name, array in arrays.items():
+        yield packer.pack(name)
+        yield serialization.msgpack_serialize(array)
 
 
 def load(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:

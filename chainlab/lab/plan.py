@@ -19,8 +19,8 @@ from chainlab.parallel.layout import arrange
 from chainlab.parallel.stages import micro_batches
 from chainlab.parallel.traffic import step_traffic
 
-_SMALL = {"data": 2, "fsdp": 8}
-"""Devices of the mesh that is compiled instead, along the axes whose devices do alike."""
+_SMALL = {"data": 2, "fsdp": 4}
+"""Most devices of the meshes that are compiled instead, along the axes whose devices do alike."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +110,21 @@ def fill(config: MeshConfig, devices: int) -> MeshConfig:
     return replace(config, data=devices // others)
 
 
-def small_mesh(config: MeshConfig) -> MeshConfig:
-    """The mesh that is compiled to learn what a device of a large one needs.
+def small_meshes(config: MeshConfig) -> list[MeshConfig]:
+    """The meshes that are compiled to learn what a device of a large one needs.
 
     Args:
         config: The large mesh.
 
     Returns:
-        The same with `data` cut to 2 and `fsdp` to 8.
+        The same with `data` cut to 2 and `fsdp` to 4; where `fsdp` is cut, that with 2 as well, the smaller one first.
+
+    Example:
+        >>> [[mesh.fsdp for mesh in small_meshes(MeshConfig(fsdp=size))] for size in (4, 64)]
+        [[4], [2, 4]]
     """
-    return replace(config, data=min(config.data, _SMALL["data"]), fsdp=min(config.fsdp, _SMALL["fsdp"]))
+    small = replace(config, data=min(config.data, _SMALL["data"]), fsdp=min(config.fsdp, _SMALL["fsdp"]))
+    return [replace(small, fsdp=small.fsdp // 2), small] if small.fsdp < config.fsdp else [small]
 
 
 def compiled_memory(task: Task, config: MeshConfig, state: PyTree, batch: PyTree) -> dict[str, int]:
@@ -156,9 +161,9 @@ def plan(task: Task, config: MeshConfig, hardware: Hardware, *, active_experts: 
     r"""What one device of a mesh needs in a training step.
 
     State and batch are counted from shapes and shardings. What is temporary comes from XLA's plan of the same program
-    on a small mesh of virtual devices with the same share of the batch on each: `data` is cut to 2, which changes
-    nothing for a device, and `fsdp` to 8, beyond which it is taken to stay as it is; XLA's own plan on processors grows
-    there. The other axes are compiled as they are.
+    on small meshes of virtual devices with the same share of the batch on each. `data` is cut to 2, which changes
+    nothing for a device. `fsdp` is cut to 2 and to 4, which give $a$ and $b$ of $a + b / n$: a device works on whole
+    activations and on one whole layer, and holds an $n$-th of the gradients. The other axes are compiled as they are.
 
     Args:
         task: The task.
@@ -170,15 +175,18 @@ def plan(task: Task, config: MeshConfig, hardware: Hardware, *, active_experts: 
         The plan.
 
     Raises:
-        UsageError: The mesh does not fit the task, or its small form needs more virtual devices than there are.
+        UsageError: The mesh does not fit the task, or its small forms need more virtual devices than there are.
     """
     state, batch = shapes(task)
     layout = arrange(config, state, batch, abstract=True)
     params = getattr(state, "params", state)
     parts = math.prod(config.sizes[axis] for axis in layout.batch_axes)
-    small = small_mesh(config)
-    fewer = math.prod(small.sizes[axis] for axis in layout.batch_axes)
-    spare = compiled_memory(task, small, state, _resize(batch, fewer / parts))["temporary"]
+    temporary: list[tuple[int, int]] = []
+    for small in small_meshes(config):
+        fewer = math.prod(small.sizes[axis] for axis in layout.batch_axes)
+        found = compiled_memory(task, small, state, _resize(batch, fewer / parts))
+        temporary.append((small.fsdp, found["temporary"]))
+    spare = _extrapolate(temporary, config.fsdp)
     kept, own = _held(layout.state(state), state), _held(layout.batch(batch), batch)
     traffic = step_traffic(layout, params, batch, active_experts=active_experts)
     flops = product_flops(task.step, state, batch, jax.eval_shape(lambda: jax.random.key(0)))
@@ -225,3 +233,12 @@ def _held(places: PyTree, tree: PyTree) -> int:
         return math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize
 
     return sum(jax.tree.leaves(jax.tree.map(one, places, tree)))
+
+
+def _extrapolate(points: list[tuple[int, int]], devices: int) -> int:
+    """Bytes at a number of `fsdp` devices from those at one or two smaller numbers, as a + b / n."""
+    if len(points) == 1:
+        return points[0][1]
+    (few, most), (many, least) = points
+    divided = (most - least) / (1 / few - 1 / many)
+    return max(0, round(least + divided * (1 / devices - 1 / many)))

@@ -10,6 +10,7 @@ from chainlab.autodiff.rules import backprop
 from chainlab.data.batches import Data
 from chainlab.lab.task import Subject, Task
 from chainlab.nn.model import Model
+from chainlab.parallel import unshard
 from chainlab.typing import Batch, Metrics, Objective, Params, PRNGKey, Rule
 
 
@@ -57,7 +58,7 @@ def supervised(
         >>> float(objective(state.params, line.arrays, None)[0]) < float(metrics["loss"])
         True
     """
-    gradient = rule(objective)
+    gradient = rule(lambda params, batch, key: objective(unshard(params), batch, key))
     extra.setdefault("subjects", lambda state: {"objective": Subject(objective, state.params)})
 
     def init(key: PRNGKey) -> TrainState:
@@ -70,4 +71,4 @@ def supervised(
         params = optax.apply_updates(state.params, updates)
         return TrainState(params, inner), {"loss": loss, **metrics}
 
-    return Task(init, step, lambda state, split: evaluate(state.params, split), data, **extra)
+    return Task(init, step, lambda state, split: evaluate(unshard(state.params), split), data, **extra)

@@ -1,4 +1,5 @@
 from . import compression as compression
+from .clipping import clip_by_global_norm as clip_by_global_norm
 from .config import OptimizerConfig as OptimizerConfig
 from .config import ScheduleConfig as ScheduleConfig
 from .construct import build as build

@@ -8,6 +8,7 @@ from typing import Any
 import optax
 
 from chainlab.errors import UsageError
+from chainlab.optim.clipping import clip_by_global_norm
 from chainlab.optim.config import OptimizerConfig, ScheduleConfig
 from chainlab.optim.signature import (
     Mistake,
@@ -93,7 +94,7 @@ def _optimizer(data: Mapping[str, Any]) -> optax.GradientTransformation:
     transformation = _transformation(optimizers()[data["name"]], arguments)
     if data.get("clip_norm") is None:
         return transformation
-    return optax.chain(optax.clip_by_global_norm(data["clip_norm"]), transformation)
+    return optax.chain(clip_by_global_norm(data["clip_norm"]), transformation)
 
 
 def _transformation(function: Callable[..., Any], arguments: Mapping[str, Any]) -> optax.GradientTransformation:

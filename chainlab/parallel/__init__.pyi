@@ -8,3 +8,5 @@ from .pipelined_loss import one_forward_one_backward as one_forward_one_backward
 from .ring import ring_attention as ring_attention
 from .stages import pipeline as pipeline
 from .traffic import step_traffic as step_traffic
+from .unshard import keep_all_but_gathered as keep_all_but_gathered
+from .unshard import unshard as unshard

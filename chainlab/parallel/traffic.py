@@ -15,7 +15,8 @@ def step_traffic(layout: Layout, params: PyTree, batch: PyTree, *, active_expert
     r"""Bytes that one device sends in a training step, by the axis over which it sends them.
 
     A ring all-reduce of $b$ bytes over $n$ devices sends $2 \frac{n-1}{n} b$, an all-gather or a reduce-scatter half of
-    it. `data` reduces the gradients; `fsdp` gathers the parameters twice and reduces the gradients once; `tensor` sums
+    it. `data` reduces the gradients; `fsdp` gathers the parameters (those of stacked layers twice: once more for their
+    gradients) and reduces the gradients; `tensor` sums
     each row-parallel layer's output forward and its partner's input backward; `sequence` sends keys and values around
     the ring forward, for the recomputation, and with their derivatives backward; `expert` sends tokens there and back,
     forward and backward; `pipeline` hands on activations and their derivatives. Activations count 4 bytes a number.
@@ -48,8 +49,9 @@ def step_traffic(layout: Layout, params: PyTree, batch: PyTree, *, active_expert
         own = math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize
         held += own
         if "fsdp" in totals and "fsdp" not in layout.idle:
-            if "fsdp" in place.spec:  # the gathered matrix, thrice
-                totals["fsdp"] += 3 * share["fsdp"] * own * sizes["fsdp"]
+            if "fsdp" in place.spec:
+                times = 3 if STACK in path else 2
+                totals["fsdp"] += times * share["fsdp"] * own * sizes["fsdp"]
             else:
                 totals["fsdp"] += 2 * share["fsdp"] * own
         layers = place.shard_shape(leaf.shape)[0] if STACK in path and leaf.shape else 1

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
+from chainlab.optim import clip_by_global_norm
 from chainlab.transformer.architecture import Architecture
 from chainlab.transformer.optimization import Optimization
 from chainlab.typing import Params
@@ -107,7 +108,7 @@ def optimizer(config: Optimization, architecture: Architecture) -> optax.Gradien
         Yang et al., Tensor Programs V, arXiv:2203.03466, table 8 (rates under muP).
     """
     rate = schedule(config)
-    clip = [] if config.clip is None else [optax.clip_by_global_norm(config.clip)]
+    clip = [] if config.clip is None else [clip_by_global_norm(config.clip)]
     factors = {"embedding": config.embedding_scale, "head": 1.0, "matrix": 1.0, "vector": 1.0}
 
     def decayed(params: Params) -> PyTree:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from chainlab.errors import UsageError
-from chainlab.parallel import axis_size, pipeline, schedule
+from chainlab.parallel import axis_size, keep_all_but_gathered, pipeline, schedule, unshard
 from chainlab.transformer.block import Block
 from chainlab.transformer.feed_forward import Auxiliary
 from chainlab.typing import Params, PRNGKey
@@ -39,6 +39,7 @@ def _period(
 
     def period(x: Array, inputs: Any) -> tuple[Array, Any]:
         weights, caches, k, index = inputs
+        weights = unshard(weights)
         new: dict[str, Any] = {}
         auxiliary: dict[str, Any] = {}
         for i, (name, b) in enumerate(blocks.items()):
@@ -53,10 +54,14 @@ def _period(
             )
         return x, (new, auxiliary)
 
-    if remat != "none":
-        policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
-        period = jax.checkpoint(period, policy=policy, prevent_cse=unrolled)
-    return period
+    if remat == "none" and axis_size("fsdp") == 1:
+        return period
+    policies = {
+        "none": keep_all_but_gathered,
+        "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+        "full": jax.checkpoint_policies.nothing_saveable,
+    }
+    return jax.checkpoint(period, policy=policies[remat], prevent_cse=unrolled)
 
 
 def stacked_layers(

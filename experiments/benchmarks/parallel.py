@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,8 @@ def _difference(got: np.ndarray, want: np.ndarray) -> float:
     return float(np.max(np.abs(got - want) / np.abs(want)))
 
 
-def curves() -> list[Row]:
+def curves() -> Iterator[Row]:
     """Largest relative difference of the loss curve of eight virtual devices to that of one."""
-    rows: list[Row] = []
     for name, meshes in _MESHES.items():
         task = _task(name)
         want = _losses(task, None)
@@ -89,19 +89,11 @@ def curves() -> list[Row]:
             text = ", ".join(f"{axis} {size}" for axis, size in mesh.items())
             found = _difference(_losses(task, mesh), want)
             note = f"loss {want[0]:.3f} to {want[-1]:.3f}"
-            rows.append(
-                Row(
-                    "parallel/curve",
-                    f"{name}, {_STEPS} steps, {text}: loss against 1 device",
-                    found,
-                    "<= 1e-5",
-                    note=note,
-                )
-            )
-    return rows
+            case = f"{name}, {_STEPS} steps, {text}: loss against 1 device"
+            yield Row("parallel/curve", case, found, "<= 1e-5", note=note)
 
 
-def processes() -> list[Row]:
+def processes() -> Iterator[Row]:
     """The same for two and four processes on loopback."""
     with tempfile.TemporaryDirectory() as scratch:
         config = Path(scratch) / "small.yaml"
@@ -115,15 +107,13 @@ def processes() -> list[Row]:
             return np.asarray([row["metrics"]["loss"] for row in rows])
 
         want = run()
-        rows: list[Row] = []
         for count, mesh, virtual in ((2, "{data: 2}", 2), (2, "{data: 2, fsdp: 2}", 4), (4, "{fsdp: 4}", 4)):
             got = run(f"mesh={mesh}", "--processes", str(count), "--virtual-devices", str(virtual))
             case = f"mlp, {_STEPS} steps, {count} processes, {mesh}: loss against 1 device"
-            rows.append(Row("parallel/curve", case, _difference(got, want), "<= 1e-5"))
-    return rows
+            yield Row("parallel/curve", case, _difference(got, want), "<= 1e-5")
 
 
-def planner() -> list[Row]:
+def planner() -> Iterator[Row]:
     """The planned memory of a device against XLA's own plan, on meshes that are compiled here."""
     from chainlab.experiments.transformer import TransformerConfig, transformer
 
@@ -135,7 +125,6 @@ def planner() -> list[Row]:
     shape = Architecture(layers=8, heads=8, dim=256, context=64, execution="scan", remat="full")
     steps = Optimization(name="adamw", learning_rate=1e-3, warmup=5, steps=100)
     task = transformer(TransformerConfig(model=shape, optimizer=steps, batch_size=128))
-    rows: list[Row] = []
     for mesh in _PLANNED:
         config = MeshConfig(**mesh)
         actual = compiled_memory(task, config, *shapes(task))
@@ -146,10 +135,8 @@ def planner() -> list[Row]:
             f"planned {found.total_bytes / 2**20:.1f} MiB, XLA {actual['total'] / 2**20:.1f} MiB; temporary "
             f"{found.temporary_bytes / 2**20:.1f} against {actual['temporary'] / 2**20:.1f}"
         )
-        rows.append(
-            Row("parallel/planner", f"relative error of the memory of a device, {text}", error, "<= 0.1", note=note)
-        )
-    return rows
+        case = f"relative error of the memory of a device, {text}"
+        yield Row("parallel/planner", case, error, "<= 0.1", note=note)
 
 
 def _train(exchange: Any, rates: np.ndarray, seeds: np.ndarray, *, momentum: float, steps: int = 6000) -> np.ndarray:
@@ -199,7 +186,7 @@ def _train(exchange: Any, rates: np.ndarray, seeds: np.ndarray, *, momentum: flo
     return np.asarray(every(jnp.asarray(rates, jnp.float32), jnp.asarray(seeds, jnp.int32)))
 
 
-def compression(*only: str) -> list[Row]:
+def compression(*only: str) -> Iterator[Row]:
     """Final loss and bytes of codes against dense gradients, each with the best of the same rates on other seeds."""
     import jax
 
@@ -214,7 +201,7 @@ def compression(*only: str) -> list[Row]:
         "one bit, error feedback": (ExchangeConfig(name="one_bit"), 0.0),
         "PowerSGD rank 2, error feedback": (ExchangeConfig(name="power_sgd"), 0.9),
     }
-    found: dict[str, tuple[np.ndarray, float, int]] = {}
+    dense, dense_rate, whole = np.zeros(0), 0.0, 0
     for name, (config, momentum) in codes.items():
         if only and name not in ("dense", *only):
             continue
@@ -222,31 +209,28 @@ def compression(*only: str) -> list[Row]:
         grid = np.mean(_train(exchange, rates, tuning, momentum=momentum), axis=1)
         best = float(rates[int(np.nanargmin(grid))])
         final = _train(exchange, np.asarray([best]), seeds, momentum=momentum)[0]
-        found[name] = final, best, exchange.sent_bytes(params)
-    dense, _, whole = found["dense"]
-    rows: list[Row] = []
-    for name, (final, best, sent) in list(found.items())[1:]:
+        sent = exchange.sent_bytes(params)
+        if name == "dense":
+            dense, dense_rate, whole = final, best, sent
+            continue
         loss_goal, bytes_goal = ("<= 1.02", ">= 50") if name.startswith("top-k") else ("", "")
-        ratios = final / dense
+        ratio, ratios = float(np.mean(final) / np.mean(dense)), final / dense
         note = (
             f"{np.mean(final):.4f} ± {np.std(final):.4f} at rate {best:g} against {np.mean(dense):.4f} ± "
-            f"{np.std(dense):.4f} at {found['dense'][1]:g}, 5 seeds"
+            f"{np.std(dense):.4f} at {dense_rate:g}, 5 seeds"
         )
         spread = (float(ratios.min()), float(ratios.max()))
-        ratio = float(np.mean(final) / np.mean(dense))
-        rows.append(
-            Row("parallel/compressed-loss", f"final loss over dense, {name}", ratio, loss_goal, {}, spread, note)
-        )
+        yield Row("parallel/compressed-loss", f"final loss over dense, {name}", ratio, loss_goal, {}, spread, note)
         note = f"{sent} against {whole} bytes a worker and step"
         case = f"bytes of dense gradients over {name}"
-        rows.append(Row("parallel/compressed-bytes", case, whole / sent, bytes_goal, note=note))
-    return rows
+        yield Row("parallel/compressed-bytes", case, whole / sent, bytes_goal, note=note)
 
 
-def bench(rounds: int = 1) -> list[Row]:
+def bench(rounds: int = 1) -> Iterator[Row]:
     """Every figure of parallel training; none is a timing, so that rounds do not matter."""
     import jax
 
     del rounds
     jax.config.update("jax_num_cpu_devices", 16)
-    return [*curves(), *processes(), *planner(), *compression()]
+    for part in (curves, processes, planner, compression):
+        yield from part()

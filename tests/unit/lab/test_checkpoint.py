@@ -1,7 +1,10 @@
+import tracemalloc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import serialization
 
 from chainlab.errors import CheckpointError
 from chainlab.lab import checkpoint
@@ -27,6 +30,20 @@ def test_round_trip_is_bit_exact(tmp_path):
     assert checkpoint.fingerprint(restored) == checkpoint.fingerprint(tree())
     assert jax.tree.structure(restored) == jax.tree.structure(tree())
     np.testing.assert_array_equal(jax.random.normal(restored["rbg"], (2,)), jax.random.normal(tree()["rbg"], (2,)))
+
+
+def test_a_checkpoint_is_written_leaf_by_leaf(tmp_path):
+    """It is what flax would write in one piece, without ever being one."""
+    tree = {f"w{index}": np.full(2**16, index, np.float32) for index in range(16)}
+    whole = {"meta": '{"step": 1}', "leaves": checkpoint.leaves(tree)}
+    tracemalloc.start()
+    try:
+        checkpoint.save(tmp_path / "a.ckpt", tree, {"step": 1})
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / "a.ckpt").read_bytes().split(b"\n", 2)[2] == serialization.msgpack_serialize(whole)
+    assert peak < 8 * tree["w0"].nbytes
 
 
 def test_fingerprint_sees_one_bit_and_one_name():

@@ -14,7 +14,15 @@ import pytest
 from pydantic import ValidationError
 
 from chainlab.errors import UsageError
-from chainlab.optim import OptimizerConfig, ScheduleConfig, build, optimizers, schedule, schedules
+from chainlab.optim import (
+    OptimizerConfig,
+    ScheduleConfig,
+    build,
+    clip_by_global_norm,
+    optimizers,
+    schedule,
+    schedules,
+)
 
 pytestmark = [
     pytest.mark.usefixtures("standard_promotion"),
@@ -152,7 +160,7 @@ def test_scheduled_learning_rate_and_clipping():
     rate = ScheduleConfig(name="cosine_decay_schedule", init_value=0.1, decay_steps=5)
     ours = build(OptimizerConfig(name="adamw", learning_rate=rate, clip_norm=0.5, b1=0.8, mu_dtype="bfloat16"))
     theirs = optax.chain(
-        optax.clip_by_global_norm(0.5),
+        clip_by_global_norm(0.5),
         optax.adamw(optax.schedules.cosine_decay_schedule(0.1, 5), b1=0.8, mu_dtype="bfloat16"),
     )
     assert_same(ours, theirs)

@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from chainlab.errors import UsageError
-from chainlab.parallel import MeshConfig, arrange
+from chainlab.parallel import MeshConfig, arrange, unshard
 from chainlab.parallel.sharding import leaf_spec
 
 
@@ -75,3 +75,14 @@ def test_every_mistake_at_once():
     with pytest.raises(UsageError) as error:
         arrange(MeshConfig(pipeline=4, sequence=3, data=5), STACKED, TOKENS)
     assert len(str(error.value).splitlines()) == 3
+
+
+def test_matrices_are_gathered_along_fsdp_and_nothing_else():
+    state = {**STACKED, "head": {"weight": shape(32, 64), "bias": shape(64)}}
+    with arrange(MeshConfig(fsdp=2, tensor=2), state, TOKENS).use():
+        program = jax.make_jaxpr(unshard)({"layer": STACKED["blocks"]["0"]["up"], **state})
+        equations = [eqn for eqn in program.eqns if eqn.primitive.name == "sharding_constraint"]
+        assert [eqn.params["sharding"].spec for eqn in equations] == [P(None, "tensor"), P(None, None, "tensor")]
+        assert [eqn.outvars[0].aval.shape for eqn in equations] == [(32, 64), (6, 32, 64)]  # not those under `blocks`
+    with arrange(MeshConfig(data=2, tensor=2), state, TOKENS).use():
+        assert not jax.make_jaxpr(unshard)(state).eqns

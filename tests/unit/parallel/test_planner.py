@@ -3,15 +3,16 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from chainlab.experiments.transformer import TransformerConfig, transformer
+from chainlab.experiments.transformer import DataConfig, TransformerConfig, transformer
 
 from chainlab.errors import UsageError
 from chainlab.lab.memory import shapes
-from chainlab.lab.plan import Hardware, compiled_memory, fill, plan, small_mesh
+from chainlab.lab.plan import Hardware, compiled_memory, fill, plan, small_meshes
 from chainlab.parallel import MeshConfig, arrange, product_flops, step_traffic
 from chainlab.transformer import Architecture, Optimization
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
+TOKENS = DataConfig(source="random", vocabulary=512)
 
 
 def test_products_are_counted_through_scans_and_derivatives():
@@ -41,6 +42,9 @@ def test_traffic_is_that_of_ring_collectives():
 
     assert traffic(data=4) == {"data": 2 * 3 / 4 * whole}
     assert traffic(fsdp=4) == {"fsdp": 3 * 3 / 4 * whole}
+    params["head"] = {"weight": leaf(8, 4)}
+    assert traffic(fsdp=4) == {"fsdp": 3 * 3 / 4 * whole + 2 * 3 / 4 * (8 * 4 * 4)}
+    del params["head"]
     assert traffic(data=2, tensor=2) == {"data": 2 / 2 * whole / 2, "tensor": 2 * (2 * 2 / 2) * (8 * 4) * 8 * 4}
     assert traffic(pipeline=2, micro_batches=4) == {"pipeline": 2 * 5 / 4 * (16 * 4) * 8 * 4}
 
@@ -49,12 +53,13 @@ def test_a_mesh_is_stretched_to_the_devices():
     assert fill(MeshConfig(data=3, tensor=4, fsdp=2), 1024).sizes["data"] == 128
     with pytest.raises(UsageError, match="has 3 devices, wanted a divisor"):
         fill(MeshConfig(tensor=3), 1024)
-    assert small_mesh(MeshConfig(data=64, fsdp=256, tensor=2)) == MeshConfig(data=2, fsdp=8, tensor=2)
-    assert small_mesh(MeshConfig(fsdp=4)) == MeshConfig(fsdp=4)
+    small = small_meshes(MeshConfig(data=64, fsdp=256, tensor=2))
+    assert small == [MeshConfig(data=2, fsdp=2, tensor=2), MeshConfig(data=2, fsdp=4, tensor=2)]
+    assert small_meshes(MeshConfig(data=4, fsdp=4)) == [MeshConfig(data=2, fsdp=4)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mesh", [{"data": 8}, {"data": 4, "tensor": 2}])
+@pytest.mark.parametrize("mesh", [{"data": 8}, {"data": 4, "tensor": 2}, {"fsdp": 8}])
 def test_the_planned_memory_is_what_xla_plans(mesh):
     shape = Architecture(layers=8, heads=8, dim=256, context=64, execution="scan", remat="full")
     steps = Optimization(name="adamw", learning_rate=1e-3, warmup=5, steps=100)
@@ -68,3 +73,15 @@ def test_the_planned_memory_is_what_xla_plans(mesh):
     assert not plan(task, config, Hardware(memory=1e6)).fits
     tokens = 128 * 64
     assert found.flops == pytest.approx(8 * found.parameters * tokens, rel=0.2)  # forward, again, and backward
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("remat", ["none", "full"])
+def test_a_device_of_fsdp_works_on_its_own_examples_and_one_whole_layer(remat):
+    """Neither the activations of the whole batch nor the gathered matrices of every layer are alive."""
+    shape = Architecture(layers=4, heads=4, dim=64, context=32, execution="scan", remat=remat)
+    task = transformer(TransformerConfig(data=TOKENS, model=shape, batch_size=16))
+    temporary = {
+        axis: compiled_memory(task, MeshConfig(**{axis: 8}), *shapes(task))["temporary"] for axis in ("data", "fsdp")
+    }
+    assert temporary["fsdp"] < 0.8 * temporary["data"]

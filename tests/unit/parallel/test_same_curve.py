@@ -56,11 +56,12 @@ MESHES = [
     ("mlp", {"data": 2, "fsdp": 2, "tensor": 2}),
     ("mlp", {"pipeline": 4, "sequence": 2}),
     ("transformer", {"fsdp": 8}),
+    ("transformer", {"fsdp": 2, "pipeline": 2, "sequence": 2}),
     ("transformer", {"tensor": 4}),
     ("transformer", {"sequence": 8}),
     ("transformer", {"pipeline": 4}),
     ("transformer", {"data": 2, "pipeline": 2, "tensor": 2, "schedule": "1f1b"}),
-    ("experts", {"data": 2, "expert": 4}),
+    ("experts", {"fsdp": 2, "expert": 4}),
 ]
 
 
