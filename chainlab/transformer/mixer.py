@@ -36,41 +36,56 @@ class Mixer(NamedTuple):
     start: Callable[..., Cache]
 
 
-def projections(architecture: Architecture, *, decay: bool = False) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Initialiser and application of the query, key and value projections.
+class Projections(NamedTuple):
+    """The matrices of an attention layer.
+
+    Attributes:
+        init: `init(key) -> params`, of `query`, `key`, `value` and `out`.
+        split: `split(params, x) -> [query, key, value]` by heads. The weights are separate, so that optimisers see
+            each matrix, but enter one product.
+        merge: `merge(params, heads) -> y`, of the residual stream's width.
+    """
+
+    init: Callable[[PRNGKey], dict[str, Any]]
+    split: Callable[[Params, Array], list[Array]]
+    merge: Callable[[Params, Array], Array]
+
+
+def projections(architecture: Architecture) -> Projections:
+    """The projections that an architecture asks for, into heads and out of them.
 
     Args:
         architecture: The shape.
-        decay: Whether there is a fourth projection, to one number a key head.
 
     Returns:
-        `init(key) -> params` and `project(params, x) -> [query, key, value, ...]` by heads. The weights are
-        separate, so that optimisers see each matrix, but enter one product.
+        The projections.
     """
     a = architecture
     heads = {"query": a.heads, "key": a.groups, "value": a.groups}
 
-    def init(key: PRNGKey) -> Params:
+    def init(key: PRNGKey) -> dict[str, Any]:
+        into_key, out_key = jax.random.split(key)
         draw = matrix_init(a)
-        params: dict[str, Any] = {}
-        for (name, count), k in zip(heads.items(), jax.random.split(key, 3), strict=True):
+        params: dict[str, Any] = {"out": {"weight": branch_init(a)(out_key, (a.dim, a.dim), jnp.float32)}}
+        for (name, count), k in zip(heads.items(), jax.random.split(into_key, 3), strict=True):
             params[name] = {"weight": draw(k, (a.dim, count * a.head_dim), jnp.float32)}
-            if a.bias:
-                params[name]["bias"] = jnp.zeros(count * a.head_dim)
-        if decay:
-            # half-lives of 2 to 2^heads tokens at the start, as in RetNet
-            rate = jnp.log(2.0) * 2.0 ** -jnp.arange(1, a.heads + 1, dtype=jnp.float32)
-            params["decay"] = {"weight": jnp.zeros((a.dim, a.heads)), "bias": jnp.log(jnp.expm1(rate))}
+        if a.bias:
+            for part in params.values():
+                part["bias"] = jnp.zeros(part["weight"].shape[1])
         return params
 
-    def project(params: Params, x: Float[Array, "batch seq dim"]) -> list[Array]:
+    def split(params: Params, x: Float[Array, "batch seq dim"]) -> list[Array]:
         parts = [params[name] for name in heads]
         weight = jnp.concatenate([p["weight"] for p in parts], axis=1)
         bias = jnp.concatenate([p["bias"] for p in parts]) if a.bias else None
         y = affine(x, weight, bias).reshape(*x.shape[:-1], sum(heads.values()), a.head_dim)
         return list(jnp.split(y, [a.heads, a.heads + a.groups], axis=-2))
 
-    return init, project
+    def merge(params: Params, y: Float[Array, "batch seq heads head_dim"]) -> Float[Array, "batch seq dim"]:
+        out = params["out"]
+        return affine(y.reshape(*y.shape[:-2], a.dim), out["weight"], out.get("bias"))
+
+    return Projections(init, split, merge)
 
 
 def score_scale(architecture: Architecture) -> float:
@@ -92,8 +107,7 @@ def query_key_value(
     Returns:
         Query (batch, seq, heads, head_dim), key and value (batch, seq, kv_heads, head_dim).
     """
-    _, project = projections(architecture)
-    query, key, value = project(params, x)
+    query, key, value = projections(architecture).split(params, x)
     if architecture.qk_norm:
         query, key = root_mean_square(query), root_mean_square(key)
     if architecture.positions == "rotary":
@@ -116,14 +130,7 @@ def softmax_mixer(architecture: Architecture, kind: Kind) -> Mixer:
     a = architecture
     window = a.window if kind == "local" else None
     slots = a.context if window is None else min(window, a.context)
-    init_projections, _ = projections(a)
-
-    def init(key: PRNGKey) -> Params:
-        projection_key, out_key = jax.random.split(key)
-        out = {"weight": branch_init(a)(out_key, (a.dim, a.dim), jnp.float32)}
-        if a.bias:
-            out["bias"] = jnp.zeros(a.dim)
-        return {**init_projections(projection_key), "out": out}
+    init, _, merge = projections(a)
 
     def apply(
         params: Params, x: Float[Array, "batch seq dim"], cache: Cache | None = None, position: Any = 0
@@ -144,8 +151,7 @@ def softmax_mixer(architecture: Architecture, kind: Kind) -> Mixer:
             held = position - (position - jnp.arange(slots, dtype=jnp.int32)) % slots
             mask = visible(positions, held, window=window)
             y = softmax_attention(query, cache["key"], cache["value"], scale=score_scale(a), mask=mask)
-        out = params["out"]
-        return affine(y.reshape(x.shape), out["weight"], out.get("bias")), cache
+        return merge(params, y), cache
 
     def start(batch: int, dtype: Any) -> Cache:
         shape = (batch, slots, a.groups, a.head_dim)
@@ -171,20 +177,19 @@ def linear_mixer(architecture: Architecture) -> Mixer:
         Yang et al., Gated Linear Attention Transformers, arXiv:2312.06635, section 4.
     """
     a = architecture
-    init_projections, project = projections(a, decay=True)
+    init_projections, split, merge = projections(a)
 
     def init(key: PRNGKey) -> Params:
-        projection_key, out_key = jax.random.split(key)
-        out = {"weight": branch_init(a)(out_key, (a.dim, a.dim), jnp.float32)}
-        if a.bias:
-            out["bias"] = jnp.zeros(a.dim)
-        return {**init_projections(projection_key), "out": out}
+        # half-lives of 2 to 2^heads tokens at the start, as in RetNet
+        rate = jnp.log(2.0) * 2.0 ** -jnp.arange(1, a.heads + 1, dtype=jnp.float32)
+        decay = {"weight": jnp.zeros((a.dim, a.heads)), "bias": jnp.log(jnp.expm1(rate))}
+        return {**init_projections(key), "decay": decay}
 
     def apply(
         params: Params, x: Float[Array, "batch seq dim"], cache: Cache | None = None, position: Any = 0
     ) -> tuple[Array, Cache | None]:
         del position
-        query, key, value = project(params, x)
+        query, key, value = split(params, x)
         if a.qk_norm:
             query, key = root_mean_square(query), root_mean_square(key)
         key = key * a.head_dim**-0.5
@@ -192,8 +197,7 @@ def linear_mixer(architecture: Architecture) -> Mixer:
         decay = -jax.nn.softplus(affine(x, params["decay"]["weight"], params["decay"]["bias"]))
         memory = None if cache is None else cache["memory"]
         y, memory = chunked_linear_attention(query, key, value, decay, memory)
-        out = params["out"]
-        y = affine(root_mean_square(y).reshape(x.shape), out["weight"], out.get("bias"))
+        y = merge(params, root_mean_square(y))
         return y, None if cache is None else {"memory": memory}
 
     def start(batch: int, dtype: Any) -> Cache:
