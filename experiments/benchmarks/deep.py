@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from chainlab.experiments.benchmarks.timing import uncached
+
 from chainlab.lab.bench import Row, compare, ratios
 from chainlab.lab.peers import PeerMissingError, Worker
 
@@ -114,7 +116,6 @@ def memory() -> list[Row]:
 def compile_time(rounds: int) -> list[Row]:
     """CPU seconds to trace and compile the gradient at 10,000 layers over those at 100."""
     import jax
-    from jax.experimental.compilation_cache import compilation_cache
 
     def seconds(depth: int) -> float:
         shapes = jax.eval_shape(lambda: _net(depth))
@@ -123,15 +124,9 @@ def compile_time(rounds: int) -> list[Row]:
         _gradient("sqrt").lower(*shapes).compile()
         return time.process_time() - began
 
-    cached = jax.config.jax_enable_compilation_cache
-    jax.config.update("jax_enable_compilation_cache", False)
-    compilation_cache.reset_cache()  # whether it is enabled is read once
-    try:
+    with uncached():
         seconds(100)
         paired = [(seconds(10_000), seconds(100)) for _ in range(rounds)]
-    finally:
-        jax.config.update("jax_enable_compilation_cache", cached)
-        compilation_cache.reset_cache()
     found = [deep / shallow for deep, shallow in paired]
     note = f"{statistics.median(deep for deep, _ in paired):.2f} CPU s at 10,000 layers"
     case = "compile time of a gradient at 10,000 layers over that at 100"

@@ -109,8 +109,8 @@ def privacy() -> list[Row]:
 
     dataset = DatasetConfig(name="digits").load().flat()
     train = {name: np.asarray(leaf) for name, leaf in (dataset.transform or dict)(dataset.train).items()}
-    count, each = 40, 6
-    parts = federated.even(len(train["y"]), len(train["y"]) // each)
+    count, size = 40, 6
+    parts = federated.even(len(train["y"]), len(train["y"]) // size)
     inside, outside = (federated.lay_out(train, parts[first : first + count], 2) for first in (0, count))
     model = nn.mlp((64, 64, 10))
 
@@ -142,13 +142,13 @@ def privacy() -> list[Row]:
 
         trained = jax.jit(run)
         found = [jax.device_get(trained(jax.random.key(seed))) for seed in range(3)]
-        each = [federated.membership_advantage(*map(np.asarray, sides)) for sides, _ in found]
+        advantages = [federated.membership_advantage(*map(np.asarray, sides)) for sides, _ in found]
         note = f"test accuracy {statistics.mean(float(accuracy) for _, accuracy in found):.3f}"
         if mechanism:
             note += f", epsilon {federated.epsilons(mechanism, rounds, delta=1e-3)[-1]:.1f} at delta 1e-3"
         text = f"loss-threshold attack's advantage, {count} clients in and {count} out, noise multiplier {noise:g}"
-        spread = (min(each), max(each))
-        rows.append(Row(f"membership/noise-{noise:g}", text, statistics.mean(each), spread=spread, note=note))
+        spread = (min(advantages), max(advantages))
+        rows.append(Row(f"membership/noise-{noise:g}", text, statistics.mean(advantages), spread=spread, note=note))
     drawn = np.asarray(federated.add_noise(jnp.zeros(1_000_000), 1.5, jax.random.key(0)))
     text = "noise on a million coordinates: |measured sigma / sigma - 1|"
     return [*rows, Row("noise/sigma", text, abs(float(np.std(drawn)) / 1.5 - 1), "<= 0.02")]

@@ -11,7 +11,7 @@ import contextlib
 import io
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,20 +164,24 @@ def generalisation(count: int, first: int = 10_000) -> tuple[int, int, int, int]
     return found, drawn, alarms, count
 
 
-def bench(rounds: int = 1) -> list[Row]:
-    """The suite once (its outcome does not vary between rounds) and the random families.
+def suite() -> list[dict[str, Any]]:
+    """Every planted mistake and control against the three checkers; its outcome does not vary between rounds."""
+    from chainlab.experiments.benchmarks.controls import correct
+    from chainlab.experiments.benchmarks.mistakes import planted
+
+    return table([*planted(), *correct()], _gradcheck())
+
+
+def figures(rows: Sequence[dict[str, Any]], rounds: int) -> list[Row]:
+    """The figures of a suite, and those of the random families.
 
     Args:
+        rows: What `suite` gave.
         rounds: Hundreds of random draws of each family.
 
     Returns:
         The figures.
     """
-    from chainlab.experiments.benchmarks.controls import correct
-    from chainlab.experiments.benchmarks.mistakes import planted
-
-    rows = table([*planted(), *correct()], _gradcheck())
-    _print(rows)
 
     def rate(name: str, mistake: bool) -> float | None:
         told = [row[name] for row in rows if row["mistake"] is mistake and row[name] is not None]
@@ -187,7 +191,7 @@ def bench(rounds: int = 1) -> list[Row]:
     alarms = sum(not row["check"] for row in rows if not row["mistake"])
     median = sorted(row["check seconds"] for row in rows)[len(rows) // 2]
     found, drawn, false, controls = generalisation(100 * rounds)
-    result = [
+    return [
         Row(
             "check/caught",
             f"share of {sum(row['mistake'] for row in rows)} planted mistakes with the right leaf and coordinates",
@@ -207,15 +211,21 @@ def bench(rounds: int = 1) -> list[Row]:
         Row("check/random-caught", f"share of {drawn} random mutations", found / drawn, ">= 0.95"),
         Row("check/random-alarms", f"share of {controls} random correct functions", false / controls, "<= 0.02"),
     ]
-    return result
 
 
-def main(print_row: Callable[[Row], None] = print) -> None:
+def bench(rounds: int = 1) -> list[Row]:
+    """Every figure of `check`; the rounds are hundreds of random draws of each family."""
+    return figures(suite(), rounds)
+
+
+def main() -> None:
     """Print the table and the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--random", type=int, default=1, help="hundreds of random draws")
-    for row in bench(parser.parse_args().random):
-        print_row(row)
+    given, rows = parser.parse_args(), suite()
+    _print(rows)
+    for row in figures(rows, given.random):
+        print(row)
 
 
 if __name__ == "__main__":

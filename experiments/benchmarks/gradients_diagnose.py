@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from chainlab.experiments.benchmarks.timing import alternate
+
 from chainlab.lab.bench import Row
 
 _DEPTH, _WIDTH, _BATCH = 1000, 128, 128
@@ -96,12 +98,10 @@ def cost(rounds: int) -> list[Row]:
         same_value, same_gradient, _ = jax.block_until_ready(watched(params, x))
         np.testing.assert_allclose(same_value, value, rtol=1e-6)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-12), same_gradient, gradient)
-        seconds: dict[str, list[float]] = {form: [] for form in programs}
-        for turn in range(2 * rounds):
-            for form in list(programs)[:: 1 if turn % 2 == 0 else -1]:
-                began = time.perf_counter()
-                jax.block_until_ready(programs[form](params, x))
-                seconds[form].append(time.perf_counter() - began)
+        forms = {
+            name: lambda run=run, at=(params, x): jax.block_until_ready(run(*at)) for name, run in programs.items()
+        }
+        seconds = alternate(forms, 2 * rounds)
         paired = [w / p for w, p in zip(seconds["watched"], seconds["plain"], strict=True)]
         case = f"statistics of all {_DEPTH} layers over a plain gradient, {name}, width {_WIDTH}, batch {_BATCH}"
         note = f"plain gradient {1e3 * statistics.median(seconds['plain']):.0f} ms"

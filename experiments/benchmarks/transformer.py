@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from chainlab.experiments.benchmarks.timing import alternate, uncached
 
 from chainlab.errors import MissingDataError
 from chainlab.lab.bench import Row, compare, ratios
@@ -25,7 +26,7 @@ _CASES = {
         "goals": {"nanogpt eager": ">= 1.05", "nanogpt compiled": ">= 1.0"},
     },
 }
-# what keeps XLA's temporary arena mapped between dispatches; read by the C library when a process starts
+# what keeps freed memory mapped between steps; read by the C library when a process starts, and given to every side
 _ALLOCATOR = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
@@ -56,20 +57,17 @@ def training(rounds: int, cases: Mapping[str, Any] = _CASES, threads: int = 2) -
             request = {**shape, **_inputs(shape, Path(folder))}
             nanogpt = (_PEERS / "transformer_nanogpt.py", "torch")
             ours = (_PEERS / "transformer_chainlab.py", "chainlab")
-            contenders = {
-                "chainlab": ours,
-                "chainlab, one device": ours,
-                "nanogpt eager": nanogpt,
-                "nanogpt compiled": nanogpt,
-                "nanogpt compiled, fused": nanogpt,
-            }
             variables = {
                 "chainlab": {**_ALLOCATOR, "CHAINLAB_DEVICES": str(threads)},
                 "chainlab, one device": {**_ALLOCATOR, "CHAINLAB_DEVICES": "1"},
+                "nanogpt eager": {},
+                "nanogpt eager, allocator": _ALLOCATOR,
                 "nanogpt compiled": {"CHAINLAB_TORCH": "compile"},
                 "nanogpt compiled, fused": {"CHAINLAB_TORCH": "compile+fused"},
+                "nanogpt compiled, fused, allocator": {**_ALLOCATOR, "CHAINLAB_TORCH": "compile+fused"},
             }
-            timings, prepared, missing = compare(
+            contenders = {name: ours if name.startswith("chainlab") else nanogpt for name in variables}
+            timings, _, missing = compare(
                 request,
                 contenders,
                 ours="chainlab",
@@ -78,11 +76,11 @@ def training(rounds: int, cases: Mapping[str, Any] = _CASES, threads: int = 2) -
                 threads=threads,
                 variables=variables,
             )
-        rows += _training_rows(name, case, timings, prepared, missing)
+        rows += _training_rows(name, case, timings, missing)
     return rows
 
 
-def _training_rows(name: str, case: Any, timings: Any, prepared: Any, missing: Mapping[str, str]) -> list[Row]:
+def _training_rows(name: str, case: Any, timings: Any, missing: Mapping[str, str]) -> list[Row]:
     shape = case["shape"]
     work = shape["batch"] * shape["context"] * shape["dispatch"] * case["repeat"]
     rate = {who: work / statistics.median(row["seconds"] for row in rows) for who, rows in timings.items()}
@@ -93,9 +91,8 @@ def _training_rows(name: str, case: Any, timings: Any, prepared: Any, missing: M
     peers |= dict.fromkeys(missing, None)
     memory = ", ".join(f"{who} {rows[-1]['peak_mib']:.0f}" for who, rows in timings.items())
     rows = [Row("training-rate", f"tokens/s, {name}", rate[best], peers=peers, note=f"{best}; peak MiB: {memory}")]
-    groups = {"nanogpt eager": ["nanogpt eager"], "nanogpt compiled": ["nanogpt compiled", "nanogpt compiled, fused"]}
     for group, goal in case["goals"].items():
-        there = [who for who in groups[group] if who in faster]
+        there = [who for who in faster if who.startswith(group)]
         hardest = min(there, key=lambda who: faster[who][0], default=None)
         median, low, high = faster[hardest] if hardest else (None, 0.0, 0.0)
         note = f"{best} against {hardest}" if hardest else missing.get(group, "missing")
@@ -154,7 +151,7 @@ def attention(rounds: int) -> list[Row]:
         float(jnp.max(jnp.abs(a - b)) / jnp.max(jnp.abs(b)))
         for a, b in zip(results["blockwise"], results["full"], strict=True)
     )
-    seconds = _alternate({name: lambda f=f: jax.block_until_ready(f(*inputs)) for name, f in forms.items()}, rounds)
+    seconds = alternate({name: lambda f=f: jax.block_until_ready(f(*inputs)) for name, f in forms.items()}, rounds)
     relative = [a / b for a, b in zip(seconds["blockwise"], seconds["full"], strict=True)]
     case = "4 heads of 64, float32, forward and backward"
     return [
@@ -195,7 +192,7 @@ def generation(rounds: int) -> list[Row]:
 
         return tokens
 
-    seconds = _alternate({str(length): after(length) for length in (16, 1008)}, rounds)
+    seconds = alternate({str(length): after(length) for length in (16, 1008)}, rounds)
     relative = [a / b for a, b in zip(seconds["1008"], seconds["16"], strict=True)]
     each = statistics.median(seconds["1008"]) / 15
     return [
@@ -227,25 +224,8 @@ def depth() -> list[Row]:
         gradient.lower(params, {"x": tokens, "y": tokens}).compile()
         return time.perf_counter() - began
 
-    cached = jax.config.jax_enable_compilation_cache
-    jax.config.update("jax_enable_compilation_cache", False)
-    try:
+    with uncached():
         compile_seconds(2)  # the first compilation pays for starting the compiler
         times = {layers: min(compile_seconds(layers) for _ in range(3)) for layers in (4, 48)}
-    finally:
-        jax.config.update("jax_enable_compilation_cache", cached)
     note = f"{times[4]:.2f} s and {times[48]:.2f} s"
     return [Row("compile-time", "compile time of 48 layers over 4, scanned", times[48] / times[4], "<= 1.5", note=note)]
-
-
-def _alternate(timed: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each function, called in turn with the order reversed every other round."""
-    seconds: dict[str, list[float]] = {name: [] for name in timed}
-    for function in timed.values():
-        function()
-    for turn in range(rounds):
-        for name in list(timed)[:: 1 if turn % 2 == 0 else -1]:
-            began = time.perf_counter()
-            timed[name]()
-            seconds[name].append(time.perf_counter() - began)
-    return seconds
