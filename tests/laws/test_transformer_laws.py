@@ -25,10 +25,7 @@ MODELS = {
     "blockwise": dataclasses.replace(SMALL, attention="blockwise"),
     "experts": dataclasses.replace(SMALL, experts=Experts(count=4, active=2), mlp="geglu"),
 }
-QUICK = ("nanogpt", "hybrid, mixed in depth")  # every layer kind once; the other models are slow only for compiling
-every = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in MODELS]
-)
+every = pytest.mark.parametrize("name", MODELS)
 
 
 @cache
@@ -52,7 +49,7 @@ def test_logits_are_float32_and_finite(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
+@every
 def test_eager_is_jitted(name):
     model, params, tokens, logits = made(name)
     np.testing.assert_allclose(model.apply(params, tokens), logits, atol=2e-5)
@@ -97,7 +94,7 @@ def test_cached_logits_are_the_uncached_ones(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
+@every
 def test_scanned_unrolled_and_recomputed_layers_have_the_same_gradients(name):
     _, params, tokens, _ = made(name)
 
@@ -114,7 +111,7 @@ def test_scanned_unrolled_and_recomputed_layers_have_the_same_gradients(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
+@every
 def test_a_batch_is_its_sequences(name):
     model, params, tokens, logits = made(name)
     alone = jax.jit(jax.vmap(lambda row: model.apply(params, row[None])[0]))(tokens)

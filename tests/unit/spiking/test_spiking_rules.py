@@ -67,12 +67,10 @@ NETWORKS = {
     ),
     "deep": lambda: network(spiking.lif(HIDDEN), spiking.adaptive_lif(HIDDEN), head=spiking.leaky_integrator(CLASSES)),
 }
-SLOW = {"recurrent", "carried", "izhikevich", "adaptive", "delayed", "deep", "lif"}
-networks = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NETWORKS]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", networks)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_backpropagation_equals_the_oracle(name, x64):
     objective, params, batch = problem(NETWORKS[name]())
     value, metrics, wanted = gradient(spiking.rtrl, objective, params, batch)
