@@ -68,6 +68,10 @@ def add_noise(tree: PyTree, sigma: float, key: PRNGKey) -> PyTree:
 
     Returns:
         The noisy tree.
+
+    Example:
+        >>> float(jnp.std(add_noise(jnp.zeros(10_000), 2.0, jax.random.key(0))).round(1))
+        2.0
     """
     leaves, structure = jax.tree.flatten(tree)
     keys = jax.random.split(key, len(leaves))

@@ -20,7 +20,19 @@ Scale = float | Callable[[Int[Array, ""]], Any]
 
 
 def value_at(scale: Scale, step: Int[Array, ""]) -> Any:
-    """The value of a number or schedule at a step."""
+    """The value of a number or schedule at a step.
+
+    Args:
+        scale: The number or schedule.
+        step: The step.
+
+    Returns:
+        The value.
+
+    Example:
+        >>> value_at(0.5, jnp.array(3)), int(value_at(lambda step: 2 * step, jnp.array(3)))
+        (0.5, 6)
+    """
     return scale(step) if callable(scale) else scale
 
 

@@ -66,6 +66,11 @@ def kernel_distance(real: Features, fake: Others, *, degree: int = 3) -> Float[A
     Raises:
         UsageError: The dimensions differ or there are fewer than two vectors.
 
+    Example:
+        >>> x = jnp.array([[0.0], [1.0]])
+        >>> float(kernel_distance(x, x, degree=1))  # unbiased, hence negative for a set and itself
+        -0.5
+
     References:
         Bińkowski et al., Demystifying MMD GANs, arXiv:1801.01401, equation 4 and section 4.
     """

@@ -47,6 +47,10 @@ def input_gradient(critic: Critic, x: Float[Array, "batch ..."]) -> Float[Array,
 
     Returns:
         The gradients, shaped like `x`.
+
+    Example:
+        >>> input_gradient(lambda x: x[:, 0] ** 2, jnp.array([[1.0, 5.0], [3.0, 5.0]])).tolist()
+        [[2.0, 0.0], [6.0, 0.0]]
     """
     return jax.grad(lambda x: jnp.sum(critic(x)))(x)
 

@@ -136,6 +136,9 @@ def make_step(
     Returns:
         `step(state, batch, key) -> (state, metrics)`, pure.
 
+    Raises:
+        UsageError: The half-life is a negative number.
+
     Example:
         >>> import jax, jax.numpy as jnp, optax
         >>> from chainlab.gan import Game, Players, extragradient

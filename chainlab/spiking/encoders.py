@@ -28,6 +28,10 @@ def constant_current(x: Float[Array, "*batch dim"], steps: int) -> Constant:
 
     Raises:
         UsageError: `steps` is less than 1.
+
+    Example:
+        >>> constant_current(jnp.ones((3, 2)), 5).expand().shape
+        (5, 3, 2)
     """
     _check_steps(steps)
     return Constant(x, steps)
@@ -49,6 +53,11 @@ def poisson_rate(
 
     Raises:
         UsageError: `steps` is less than 1 or `rate` not positive.
+
+    Example:
+        >>> spikes = poisson_rate(jnp.array([0.0, 1.0]), 4, jax.random.key(0))
+        >>> spikes.sum(axis=0).tolist()
+        [0.0, 4.0]
     """
     _check_steps(steps)
     if not rate > 0:
@@ -96,7 +105,7 @@ def latency(
     edges = {math.floor(time + margin) for time in times for margin in (-1e-4, 1e-4)}
     at = tuple(sorted(step for step in edges if step < steps))
     fires = x > threshold + 0.5 / levels * 1e-3
-    time = jnp.floor(tau * jnp.log(x / jnp.where(fires, x - threshold, x)))
+    time = jnp.floor(tau * jnp.log(jnp.where(fires, x / jnp.where(fires, x - threshold, 1), 1)))
     step = jnp.array(at, x.dtype).reshape(-1, *(1,) * x.ndim)
     spikes = (fires[None] & (time[None] == step)).astype(x.dtype)
     return Silent(spikes, jnp.zeros_like(x), steps, at)

@@ -48,6 +48,11 @@ def copies(inputs: int, count: int) -> Model:
 
     Raises:
         UsageError: A size is less than 1.
+
+    Example:
+        >>> layer = copies(2, 3)
+        >>> layer.apply({"gain": jnp.ones(6), "bias": jnp.zeros(6)}, jnp.array([1.0, 2.0])).tolist()
+        [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]
     """
     if inputs < 1 or count < 1:
         raise UsageError(f"copies needs inputs >= 1 and count >= 1, got {inputs} and {count}")
@@ -74,6 +79,10 @@ def flatten(axes: int = 3) -> Model:
 
     Returns:
         A model without parameters.
+
+    Example:
+        >>> flatten(3).apply({}, jnp.zeros((5, 2, 3, 4))).shape
+        (5, 24)
     """
 
     def apply(params: Params, x: Array, *, key: PRNGKey | None = None) -> Array:
@@ -94,6 +103,10 @@ def sum_pool(window: int) -> Model:
 
     Raises:
         UsageError: The window does not divide the input.
+
+    Example:
+        >>> sum_pool(2).apply({}, jnp.ones((4, 4, 1)))[..., 0].tolist()
+        [[4.0, 4.0], [4.0, 4.0]]
     """
 
     def apply(params: Params, x: Float[Array, "*batch height width dim"], *, key: PRNGKey | None = None) -> Array:

@@ -178,12 +178,6 @@ def first_spike_time(scale: float = 1.0) -> Loss:
 
     Returns:
         The loss.
-
-    Example:
-        >>> spikes = jnp.zeros((4, 1, 2)).at[1, 0, 0].set(1.0)  # the first class after a step, the second never
-        >>> loss, labels = first_spike_time(), jnp.array([0])
-        >>> loss.finish(loss.fold(loss.start(spikes[0], labels), spikes, labels), 4, labels)[1].tolist()
-        [[-1.0, -4.0]]
     """
 
     def start(output: Array, labels: Labels) -> tuple[Array, Array]:
@@ -210,7 +204,7 @@ def total_output() -> Loss:
         The loss.
 
     Example:
-        >>> float(total_output()(jnp.ones((4, 3, 2)), None))
+        >>> float(total_output()(jnp.ones((4, 3, 2)), jnp.zeros(3, int)))
         24.0
     """
 

@@ -209,6 +209,11 @@ def leaky_integrator(
 
     Raises:
         UsageError: As for `lif`.
+
+    Example:
+        >>> layer = leaky_integrator(1, decay=0.5)
+        >>> layer.step({}, jnp.ones(1), jnp.ones(1))[1].tolist()
+        [1.5]
     """
     values = Values(size, {"decay": decay}, learn, spread, dtype)
 

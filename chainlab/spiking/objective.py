@@ -26,7 +26,8 @@ def labelled(batch: Batch, key: PRNGKey) -> tuple[Sequence, Any]:
 class Objective:
     """A network, what it reads and the loss of its outputs: `objective(params, batch, key) -> (scalar, metrics)`.
 
-    It is a plain objective to any gradient rule; the rules of this package look inside it.
+    It is a plain objective to any gradient rule; the rules of this package look inside it. The key draws what `read`
+    draws: layers run without one, so that dropout has no effect here.
 
     Attributes:
         network: The network.

@@ -36,10 +36,6 @@ def from_raster(raster: Float[Array, "time dim"], most: int | None = None) -> Sp
 
     Raises:
         UsageError: An entry is neither 0 nor 1 (where the values are known, outside `jax.jit`).
-
-    Example:
-        >>> from_raster(jnp.array([[0.0, 1.0], [1.0, 0.0]]), most=3).times.tolist()
-        [0.0, 1.0, inf]
     """
     check_spikes(raster)
     steps, size = raster.shape

@@ -43,6 +43,10 @@ def truncated(steps: int) -> Rule:
 
     Raises:
         UsageError: `steps` is less than 1.
+
+    References:
+        Williams and Peng, An Efficient Gradient-Based Algorithm for On-Line Training of Recurrent Network Trajectories,
+        Neural Computation 2, 1990.
     """
     if steps < 1:
         raise UsageError(f"truncated: steps must be at least 1, got {steps}")
@@ -73,7 +77,10 @@ def checkpointed(memory: float | None = None, *, steps: int | None = None) -> Ru
         A rule.
 
     Raises:
-        UsageError: Both or neither sensible: `steps` less than 1, a budget that even the best chunk exceeds.
+        UsageError: Both are given, `steps` is less than 1, or even the best chunk exceeds the budget.
+
+    References:
+        Chen et al., Training Deep Nets with Sublinear Memory Cost, arXiv:1604.06174, section 4.
     """
     if memory is not None and steps is not None:
         raise UsageError("checkpointed takes memory or steps, not both")

@@ -29,6 +29,9 @@ def online_trace(objective: Any) -> Gradient:
     Raises:
         UsageError: The network is not one for which it is exact; says what is not (`ottt` is its approximation
             for deeper networks, `eprop` that for other neurons).
+
+    References:
+        Xiao et al., Online Training Through Time, arXiv:2210.04195, equation 7 (of one layer it is exact).
     """  # noqa: D205
     return _traces(objective, "online_trace", exact=True)
 

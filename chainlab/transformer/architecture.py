@@ -36,7 +36,13 @@ class Experts:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """The shape of a decoder-only transformer; the defaults are nanoGPT's CPU configuration."""
+    """The shape of a decoder-only transformer; the defaults are nanoGPT's CPU configuration.
+
+    Example:
+        >>> shape = Architecture(dim=128, heads=4, kv_heads=2)
+        >>> shape.head_dim, shape.groups, shape.hidden_dim
+        (32, 2, 512)
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 

@@ -19,6 +19,10 @@ def cross_entropy(logits: Float[Array, "*batch vocabulary"], targets: Int[Array,
 
     Returns:
         One loss a target.
+
+    Example:
+        >>> round(float(cross_entropy(jnp.zeros(4), jnp.array(1))), 4)  # of four equally likely tokens
+        1.3863
     """
     return optax.softmax_cross_entropy_with_integer_labels(logits, targets)
 

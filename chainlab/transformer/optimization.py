@@ -45,7 +45,7 @@ class Optimization:
     iterations: Annotated[int, Gt(0)] = 5
     """Newton-Schulz iterations of Muon."""
     weight_decay: Annotated[float, Ge(0)] = 0.1
-    """Decoupled weight decay of weights and tables; gains, biases and taps have none."""
+    """Decoupled weight decay of weights and tables (with muon of the matrices alone); gains, biases and taps have none."""  # noqa: E501
     clip: Annotated[float, Gt(0)] | None = 1.0
     """Largest global norm of the gradient; null does not clip."""
 

@@ -95,6 +95,11 @@ def fixed_batches(
 
     Raises:
         UsageError: The text is shorter than one window and its next token.
+
+    Example:
+        >>> batches = fixed_batches(np.arange(100), count=2, batch_size=3, length=5, name="numbers")
+        >>> batches["x"].shape, bool((batches["y"] == batches["x"] + 1).all())
+        ((2, 3, 5), True)
     """
     if len(tokens) < length + 1:
         raise UsageError(
