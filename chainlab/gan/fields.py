@@ -148,7 +148,7 @@ def symplectic(weight: Scale, *, align: bool = True) -> FieldTransform:
         adjustment = jax.tree.map(lambda a, b: 0.5 * (a - b), slope, forward)
         sign: Any = 1.0
         if align:
-            product = optax.tree.vdot(v, slope) * optax.tree.vdot(adjustment, slope)
+            product: Any = optax.tree.vdot(v, slope) * optax.tree.vdot(adjustment, slope)
             sign = jnp.where(product / optax.tree.size(players) + 0.1 >= 0, 1.0, -1.0)
         return _plus(v, sign * value_at(weight, step), adjustment), metrics
 
