@@ -120,7 +120,7 @@ def subjaxprs(eqn: JaxprEqn) -> Iterator[Jaxpr]:
                 yield item
 
 
-def equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
+def equations(jaxpr: Jaxpr) -> Iterator[Any]:
     """Every equation of a jaxpr and of the jaxprs in its parameters, outside in.
 
     Args:

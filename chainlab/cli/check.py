@@ -34,6 +34,9 @@ def command(
     batch; a surrogate is checked against the relaxation that it declares, and where a network of surrogates has
     none, the report says how many coordinates have a declared derivative and why.
     """
+    from chainlab.lab.compilation import use_cache
+
+    use_cache()
     options: dict[str, Any] = {"order": order, "mode": mode, "rtol": rtol}
     call = named_call(target, overrides, text)
     if call is None:

@@ -33,6 +33,9 @@ def command(
     A function is diagnosed at --args, by its first argument. A config's objectives are diagnosed at the initial
     parameters on the first batch.
     """
+    from chainlab.lab.compilation import use_cache
+
+    use_cache()
     call = named_call(target, overrides, text)
     found = _config(target, overrides) if call is None else {target: _function(*call)}
     if as_json:

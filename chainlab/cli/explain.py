@@ -47,7 +47,9 @@ def command(
     printed as text unless it goes elsewhere.
     """
     from chainlab.autodiff.explanation.explainer import explain
+    from chainlab.lab.compilation import use_cache
 
+    use_cache()
     call = named_call(target, overrides, text)
     if call is not None:
         function, arguments = call

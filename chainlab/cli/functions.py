@@ -57,9 +57,6 @@ def named_call(target: str, overrides: Sequence[str], text: str | None) -> tuple
         raise UsageError(f"a function takes no overrides, got {' '.join(overrides)}: use --args '[...]'")
     if text is None:
         raise UsageError("a function needs --args, a list of its arguments such as --args '[2.0, 3.0]'")
-    from chainlab.lab.compilation import use_cache
-
-    use_cache()
     return function(target), arguments(text)
 
 
@@ -170,11 +167,9 @@ def subjects(config: str, overrides: Sequence[str]) -> tuple[Mapping[str, "Subje
     """
     import jax
 
-    from chainlab.lab.compilation import use_cache
     from chainlab.lab.config import load
 
     document = load(config, overrides)
-    use_cache()
     task = document.task()
     key = jax.random.key(document.envelope.seed)
     if task.subjects is None:

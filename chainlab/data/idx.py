@@ -30,6 +30,7 @@ _FAMILY = {  # classes, licence, home
     "kmnist": (_KUZUSHIJI, "CC BY-SA 4.0", "https://github.com/rois-codh/kmnist"),
 }
 MNIST_NAMES = tuple(_FAMILY)
+_DEBIAN = {"fashion-mnist": "dataset-fashion-mnist"}
 _SYSTEM = {"fashion-mnist": ("/usr/share/datasets/fashion-mnist",)}
 
 # Of the uncompressed files, so that a recompressed copy is the same data.
@@ -138,8 +139,8 @@ def find_mnist(name: str, *, path: str | Path | None = None) -> list[Path]:
     if name not in _FAMILY:
         raise UsageError(f"unknown data set {name!r} of the MNIST family: wanted one of {', '.join(_FAMILY)}")
     how = f"put the four IDX files ({_FAMILY[name][2]}) into a folder that CHAINLAB_DATA names"
-    if name in _SYSTEM:
-        how = f"`apt-get install dataset-{name}`, or {how}"
+    if name in _DEBIAN:
+        how = f"`apt-get install {_DEBIAN[name]}`, or {how}"
     return locate(name, _FILES, path=path, system=_SYSTEM.get(name, ()), how=how)
 
 

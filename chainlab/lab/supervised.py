@@ -52,7 +52,7 @@ def supervised(
         >>> model, line = nn.dense(1, 1), data.in_memory({"x": jnp.ones((8, 1)), "y": jnp.ones((8, 1))}, 4)
         >>> def objective(params, batch, key):
         ...     return jnp.mean((model.apply(params, batch["x"]) - batch["y"]) ** 2), {}
-        >>> task = supervised(model, objective, optax.sgd(0.5), line, evaluate=lambda params, split: {})
+        >>> task = supervised(model, objective, optax.sgd(0.1), line, evaluate=lambda params, split: {})
         >>> key = jax.random.key(0)
         >>> state, metrics = task.step(task.init(key), line.batch(key, 0), key)
         >>> float(objective(state.params, line.arrays, None)[0]) < float(metrics["loss"])
