@@ -15,7 +15,7 @@ from chainlab.driving.fusion_parts import (
     log_odds,
     read_each,
 )
-from chainlab.driving.readers import DiagonalGaussian, Reader, head, reader
+from chainlab.driving.readers import MISSING, DiagonalGaussian, Reader, bounded, head, reader
 from chainlab.nn import Model
 from chainlab.typing import Params, PRNGKey
 
@@ -58,11 +58,11 @@ def stacked(sizes: Sizes) -> Model:
         evidence = [*fixed[0], *(leaf for answer in fixed[1] for leaf in answer), jnp.tanh(fixed[2]), inputs.ego]
         out = parts["stack"].apply(params["stack"], jnp.concatenate(evidence, axis=-1))
         out = out.reshape(len(out), len(names) + 3, TARGETS)
-        scores, own, log_variance = 4 * jnp.tanh(out[:, :-2] / 4), out[:, -2], 6 * jnp.tanh(out[:, -1] / 6)
+        scores, own, log_variance = bounded(out[:, :-2], 4.0), out[:, -2], bounded(out[:, -1], 6.0)
         sure = [-answer.log_variance for answer in fixed[1]]  # each answer's own claim, corrected by the stack
         scores = scores + jnp.stack([*sure, jnp.zeros_like(own)], axis=1)
         absent = jnp.concatenate([1 - inputs.present, jnp.zeros_like(inputs.present[:, :1])], axis=-1)
-        weight = jax.nn.softmax(scores - 1e9 * absent[..., None], axis=1)
+        weight = jax.nn.softmax(scores + MISSING * absent[..., None], axis=1)
         candidates = jnp.stack([*(answer.mean for answer in fixed[1]), own], axis=1)
         return Fused(DiagonalGaussian(jnp.sum(weight * candidates, axis=1), log_variance), odds, answers)
 
