@@ -71,7 +71,7 @@ def head(hidden: int, targets: int) -> Model:
     def apply(params: Params, features: Array, *, key: PRNGKey | None = None) -> DiagonalGaussian:
         del key
         mean, log_variance = jnp.split(out.apply(params, features), 2, axis=-1)
-        return DiagonalGaussian(mean, bounded(log_variance, 6))
+        return DiagonalGaussian(mean, bounded(log_variance, 6.0))
 
     return Model(out.init, apply)
 

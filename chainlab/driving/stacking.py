@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from chainlab import nn
 from chainlab.driving.fusion_parts import (
@@ -15,19 +16,24 @@ from chainlab.driving.fusion_parts import (
     log_odds,
     read_each,
 )
-from chainlab.driving.readers import DiagonalGaussian, Reader, head, reader
+from chainlab.driving.readers import MISSING, DiagonalGaussian, Reader, bounded, head, reader
 from chainlab.nn import Model
 from chainlab.typing import Params, PRNGKey
+
+_PACE = 3.0  # of the stack's learning to that of its parts
 
 
 def stacked(sizes: Sizes) -> Model:
     r"""Stacked generalisation over every single-sensor network and a joint one.
 
     A dense and an attending reader of each sensor answer alone and learn alone: what the stack learns does not reach
-    them, so that each is as good as a network that has nothing but that sensor. The stack sees their features, answers
-    and certainties and the healths, gives an answer of its own, and weighs all answers target by target,
-    $\mu = \sum_k \mathrm{softmax}(g - \log \sigma^2)_k \mu_k$: a product of experts, corrected by $g$ (within ±4, so
-    that no answer is ever out of reach), that can always fall back on whichever single sensor is best.
+    them, so that each is as good as a network that has nothing but that sensor. The stack sees their answers and
+    certainties, the healths and the ego's motion, gives an answer of its own, and weighs all answers target by target,
+    $\mu = \sum_k \mathrm{softmax}(g - \log \sigma^2)_k \mu_k$: a product of experts at the start, corrected by $g$
+    (within ±4, so that no answer is ever out of reach), that can always fall back on whichever single sensor is best.
+
+    The parts change as long as they learn, and failures are rare: the stack is small, and learns `_PACE` times faster
+    than they do, or it would trust at the end whom it was right to trust in the middle.
 
     Args:
         sizes: Sizes; each reader has its own tokens under `<sensor>_dense` and `<sensor>_attention`.
@@ -36,16 +42,17 @@ def stacked(sizes: Sizes) -> Model:
         A model from `Inputs` to `Fused`, with one part a reader.
 
     References:
-        Wolpert, Stacked Generalization, Neural Networks 5 (1992), 241-259.
+        Wolpert, Stacked Generalization, Neural Networks 5 (1992), 241-259. Karras et al., Progressive Growing of GANs,
+        arXiv:1710.10196, section 4.1, for learning rates by scaled weights.
     """
     names = list(sizes.counts)
     kinds: dict[str, Reader] = {name: "dense" if name.endswith("dense") else "attention" for name in names}
-    seen = len(names) * (sizes.hidden + 2 * TARGETS + 1) + EGO
+    seen = len(names) * (2 * TARGETS + 1) + EGO
     parts = {
         **{f"read_{n}": reader(kinds[n], sizes.counts[n], sizes.dim, EGO, sizes.hidden) for n in names},
         **{f"head_{n}": head(sizes.hidden, TARGETS) for n in names},
         **health_heads(names, sizes.hidden),
-        "stack": nn.mlp([seen, sizes.hidden, sizes.hidden, (len(names) + 3) * TARGETS], activation="gelu"),
+        "stack": _stack(seen, sizes.hidden // 2, (len(names) + 3) * TARGETS),
     }
 
     def apply(params: Params, inputs: Inputs, *, key: PRNGKey | None = None) -> Fused:
@@ -54,16 +61,35 @@ def stacked(sizes: Sizes) -> Model:
         # neither the healths nor the stack change what the parts learn
         odds = log_odds(parts, params, names, jax.lax.stop_gradient(features))
         answers = {n: parts[f"head_{n}"].apply(params[f"head_{n}"], f) for n, f in zip(names, features, strict=True)}
-        fixed = jax.lax.stop_gradient((features, list(answers.values()), odds))
-        evidence = [*fixed[0], *(leaf for answer in fixed[1] for leaf in answer), jnp.tanh(fixed[2]), inputs.ego]
+        said, doubts = jax.lax.stop_gradient((list(answers.values()), odds))
+        evidence = [*(leaf for answer in said for leaf in answer), jnp.tanh(doubts), inputs.ego]
         out = parts["stack"].apply(params["stack"], jnp.concatenate(evidence, axis=-1))
         out = out.reshape(len(out), len(names) + 3, TARGETS)
-        scores, own, log_variance = 4 * jnp.tanh(out[:, :-2] / 4), out[:, -2], 6 * jnp.tanh(out[:, -1] / 6)
-        sure = [-answer.log_variance for answer in fixed[1]]  # each answer's own claim, corrected by the stack
+        scores, own, log_variance = bounded(out[:, :-2], 4.0), out[:, -2], bounded(out[:, -1], 6.0)
+        sure = [-answer.log_variance for answer in said]  # each answer's own claim, corrected by the stack
         scores = scores + jnp.stack([*sure, jnp.zeros_like(own)], axis=1)
         absent = jnp.concatenate([1 - inputs.present, jnp.zeros_like(inputs.present[:, :1])], axis=-1)
-        weight = jax.nn.softmax(scores - 1e9 * absent[..., None], axis=1)
-        candidates = jnp.stack([*(answer.mean for answer in fixed[1]), own], axis=1)
+        weight = jax.nn.softmax(scores + MISSING * absent[..., None], axis=1)
+        candidates = jnp.stack([*(answer.mean for answer in said), own], axis=1)
         return Fused(DiagonalGaussian(jnp.sum(weight * candidates, axis=1), log_variance), odds, answers)
 
     return Model(init_each(parts), apply)
+
+
+def _stack(inputs: int, hidden: int, outputs: int) -> Model:
+    """A perceptron that starts by saying nothing and learns `_PACE` times faster than its neighbours.
+
+    Its weights are in units of `_PACE`: an optimiser that is blind to scale, as Adam, changes what they do by so much
+    more.
+    """
+    net = nn.mlp([inputs, hidden, hidden, outputs], activation="gelu")
+
+    def init(key: PRNGKey) -> Params:
+        params = net.init(key)
+        silent = jax.tree.map(jnp.zeros_like, params["dense2"])
+        return jax.tree.map(lambda weight: weight / _PACE, {**params, "dense2": silent})
+
+    def apply(params: Params, x: Array, *, key: PRNGKey | None = None) -> Array:
+        return net.apply(jax.tree.map(lambda weight: _PACE * weight, params), x, key=key)
+
+    return Model(init, apply)

@@ -146,14 +146,15 @@ def test_closeness_costs_what_the_gap_is_short_of_safe():
     assert float(safe_gap(ego.speed, jnp.array(6.0))) == pytest.approx(14.4)
     assert float(safe_gap(ego.speed, jnp.array(20.0))) == 0
 
-    def near(gap):
-        x = jnp.array([gap + 4.5 / 2 + 3.6, -1e4, -1e4, -1e4])
+    @jax.jit
+    def costs(gap):
+        x = jnp.array([0.0, -1e4, -1e4, -1e4]).at[0].set(gap + 4.5 / 2 + 3.6)
         traffic = route.traffic._replace(x=x, offset=jnp.zeros(4), speed=jnp.full(4, 6.0))
         there = route._replace(road=road, ego=ego, traffic=traffic)
-        return [float(cost(there, driving.start(there), Command(zero, zero), weight)) for weight in (0.0, 2.0)]
+        return [cost(there, driving.start(there), Command(zero, zero), weight) for weight in (0.0, 2.0)]
 
     for gap in (3.0, 14.4, 60.0):
-        without, weighed = near(gap)
+        without, weighed = map(float, costs(jnp.array(gap)))
         assert weighed - without == pytest.approx(2 * np.log1p(np.exp((14.4 - gap) / 2)), rel=1e-3, abs=1e-4)
 
 

@@ -90,6 +90,19 @@ def test_what_the_stack_learns_does_not_reach_its_parts():
 
 
 @pytest.mark.slow
+def test_the_stack_starts_as_a_product_of_experts():
+    """Its own answer is zero with variance 1 until it has learnt anything."""
+    policy = driving.policy("stacked", dim=4, hidden=8)
+    params = policy.init(jax.random.key(0))
+    fused = jax.jit(policy.apply)(params, observation())
+    precision = {name: np.exp(-part.log_variance) for name, part in fused.parts.items()}
+    total = 1 + sum(precision.values())
+    wanted = sum(precision[name] * part.mean for name, part in fused.parts.items()) / total
+    np.testing.assert_allclose(fused.command.mean, wanted, rtol=1e-5, atol=1e-6)
+    assert np.ptp(list(precision.values())) > 1e-3
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["range", "histogram", "pillars"])
 def test_lidar_encoders_see_a_car_where_it_is(kind):
     encoder = lidar_encoder(kind, 4)
