@@ -84,4 +84,5 @@ def test_a_device_of_fsdp_works_on_its_own_examples_and_one_whole_layer(remat):
     temporary = {
         axis: compiled_memory(task, MeshConfig(**{axis: 8}), *shapes(task))["temporary"] for axis in ("data", "fsdp")
     }
-    assert temporary["fsdp"] < 0.8 * temporary["data"]
+    blocks = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes(task)[0].params["blocks"]))
+    assert temporary["fsdp"] < temporary["data"] - blocks / 2  # most of the gradients are with the other devices
