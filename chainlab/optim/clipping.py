@@ -23,8 +23,9 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
 
     Example:
         >>> clip = clip_by_global_norm(1.0)
-        >>> clip.update(jnp.array([3.0, 4.0]), clip.init(jnp.zeros(2)))[0].round(2).tolist()
-        [0.6000000238418579, 0.800000011920929]
+        >>> clipped, _ = clip.update(jnp.array([3.0, 4.0]), clip.init(jnp.zeros(2)))
+        >>> [round(float(each), 3) for each in clipped]
+        [0.6, 0.8]
 
     References:
         Pascanu et al., On the difficulty of training Recurrent Neural Networks, arXiv:1211.5063, algorithm 1.

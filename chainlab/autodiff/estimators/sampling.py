@@ -65,7 +65,7 @@ def score_function(samples: int = 2, *, baseline: bool = True) -> Rule:
         >>> import jax, jax.numpy as jnp
         >>> coin = Sampling(
         ...     sample=lambda p, batch, key: jax.random.bernoulli(key, p),
-        ...     cost=lambda p, batch, z: 2.0 * z,
+        ...     cost=lambda p, batch, z: jnp.where(z, 2.0, 0.0),
         ...     log_prob=lambda p, batch, z: jnp.log(jnp.where(z, p, 1 - p)),
         ... )
         >>> _, gradient = score_function(4096)(coin)(jnp.float32(0.5), None, jax.random.key(0))
