@@ -80,7 +80,7 @@ def test_the_planned_memory_is_what_xla_plans(mesh):
 def test_a_device_of_fsdp_works_on_its_own_examples_and_one_whole_layer(remat):
     """Neither the activations of the whole batch nor the gathered matrices of every layer are alive."""
     shape = Architecture(layers=4, heads=4, dim=64, context=32, execution="scan", remat=remat)
-    task = transformer(TransformerConfig(data=TOKENS, model=shape, batch_size=16))
+    task = transformer(TransformerConfig(data=TOKENS, model=shape, batch_size=64))
     temporary = {
         axis: compiled_memory(task, MeshConfig(**{axis: 8}), *shapes(task))["temporary"] for axis in ("data", "fsdp")
     }
