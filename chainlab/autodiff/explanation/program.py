@@ -1,7 +1,7 @@
 """How `explain` reads the equations of a program: which it walks into, what they are called, where they come from."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 from jax.extend import core
@@ -34,7 +34,7 @@ def source_line(equation: Any) -> str:
     return summarize(equation.source_info)
 
 
-def is_literal(atom: Any) -> bool:
+def is_literal(atom: Any) -> TypeGuard[core.Literal]:
     """Whether an operand is written into the program."""
     return isinstance(atom, core.Literal)
 

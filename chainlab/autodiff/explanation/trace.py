@@ -171,8 +171,7 @@ def _effect_source(program: Program) -> str:
 
 
 def _difference(first: Program, second: Program) -> str:
-    left: Sequence[Any] = first.jaxpr.eqns
-    right: Sequence[Any] = second.jaxpr.eqns
+    left, right = first.jaxpr.eqns, second.jaxpr.eqns
     for one, two in zip(left, right, strict=False):
         if one.primitive is not two.primitive:
             return f"{one.primitive.name} became {two.primitive.name} at {source_line(two)}"
