@@ -10,11 +10,12 @@ from jaxtyping import Array
 from chainlab.errors import UsageError
 from chainlab.quantum.circuit import Circuit
 from chainlab.quantum.executions import describe, mark
+from chainlab.quantum.matrices import Shift
 from chainlab.quantum.observables import Observable
 from chainlab.quantum.settings import settings_of
 from chainlab.quantum.shift import Evaluate, Leaves
 from chainlab.quantum.shots import sample, share
-from chainlab.quantum.simulator import Shift, simulate
+from chainlab.quantum.simulator import simulate
 
 
 def exact(circuit: Circuit, observables: Sequence[Observable]) -> Evaluate:

@@ -14,9 +14,9 @@ from chainlab.errors import ChainlabError, UsageError
 from chainlab.quantum.circuit import Circuit
 from chainlab.quantum.executions import describe, mark
 from chainlab.quantum.library import bind, library_numerics, pennylane
+from chainlab.quantum.matrices import Shift, complex_dtype
 from chainlab.quantum.observables import Observable, PauliSums
 from chainlab.quantum.shift import Evaluate, Leaves
-from chainlab.quantum.simulator import Shift, complex_dtype
 
 
 class DeviceError(ChainlabError):

@@ -12,7 +12,7 @@ from jaxtyping import Array, Shaped
 from chainlab.autodiff.jaxprs import scan_layout
 from chainlab.errors import UsageError
 from chainlab.quantum.circuit import Leaf
-from chainlab.quantum.simulator import Shift
+from chainlab.quantum.matrices import Shift
 
 _MARK = re.compile(r".* \((\d+) circuits?, axes: (\d+)\)")
 _NAMED = 8  # shifted copies that a note lists

@@ -14,10 +14,10 @@ from chainlab.errors import UsageError
 from chainlab.quantum.circuit import Circuit, compile_tape, record
 from chainlab.quantum.device import on_device, open_device
 from chainlab.quantum.hadamard import hadamard
+from chainlab.quantum.matrices import complex_dtype
 from chainlab.quantum.observables import Measurement, measurement_of
 from chainlab.quantum.programs import Method, Sampling, differentiated, simulated
 from chainlab.quantum.shots import check_allocation
-from chainlab.quantum.simulator import complex_dtype
 from chainlab.typing import PRNGKey
 
 Gradient = Literal["parameter-shift", "backprop", "adjoint", "hadamard", "spsa", "finite-diff"]

@@ -53,6 +53,10 @@ def dressed_circuit(qubits: int, layers: int, entangled: bool) -> Callable[[Arra
 def reuploading_circuit(inputs: int, qubits: int, layers: int, entangled: bool) -> Callable[[Array, Array, Array], Any]:
     """The circuit of `reuploading`: every layer turns each qubit by three scaled and shifted features.
 
+    The turns are about Y, Z and Y. About Z, Y and Z, the first of all turns would find the qubit on its axis and the
+    last be invisible to the measurement of Z: two thirds of the features would have one upload less. Each layer deals
+    the features out from the next one on, so that each turns about both axes.
+
     Args:
         inputs: Number of features.
         qubits: Number of qubits.
@@ -62,14 +66,15 @@ def reuploading_circuit(inputs: int, qubits: int, layers: int, entangled: bool) 
     Returns:
         `circuit(x, scales, angles)`, which returns the expectation of Z on each qubit.
     """
-    deal = np.arange(3 * qubits) % max(inputs, 1)
+    deal = (np.arange(3 * qubits) + np.arange(layers)[:, None]) % max(inputs, 1)
 
     def circuit(x: Array, scales: Array, angles: Array) -> Any:
         library = pennylane()
-        turns = scales * jnp.asarray(x)[deal].reshape(1, qubits, 3) + angles
+        turns = scales * jnp.asarray(x)[deal].reshape(layers, qubits, 3) + angles
         for layer in range(layers):
             for wire in range(qubits):
-                library.Rot(*turns[layer, wire], wires=wire)
+                for rotation, turn in zip((library.RY, library.RZ, library.RY), turns[layer, wire], strict=True):
+                    rotation(turn, wires=wire)
             if entangled and layer < layers - 1 and qubits > 1:
                 for wire in range(qubits if qubits > 2 else 1):
                     library.CZ(wires=[wire, (wire + 1) % qubits])
@@ -117,10 +122,10 @@ def dressed(
 def reuploading(
     inputs: int, outputs: int, *, qubits: int = 4, layers: int = 3, entangled: bool = True, **options: Any
 ) -> Model:
-    r"""Data re-uploading: every layer turns each qubit by $\mathrm{Rot}(w \odot x + \theta)$.
+    r"""Data re-uploading: every layer turns each qubit by $R_Y(t_3) R_Z(t_2) R_Y(t_1)$, $t = w \odot x + \theta$.
 
-    The features, padded with zeros, are dealt out three to a qubit; where they are fewer than that, they start
-    over.
+    The features are dealt out three to a qubit, in each layer from the next one on; where they are fewer than that,
+    they start over.
 
     Args:
         inputs: Number of features, at most three to a qubit.

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from chainlab.errors import UsageError
-from chainlab.quantum.simulator import complex_dtype
+from chainlab.quantum.matrices import complex_dtype
 from chainlab.typing import PRNGKey
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PyTree, Shaped
 
 from chainlab.errors import UsageError
 from chainlab.quantum.circuit import Leaf
-from chainlab.quantum.simulator import Shift
+from chainlab.quantum.matrices import Shift
 
 Leaves = Sequence[Shaped[Array, "..."]]
 Evaluate = Callable[[Leaves, Any, Sequence[Shift]], tuple[Float[Array, " size"], Float[Array, "copies size"]]]

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Shaped
@@ -12,17 +11,11 @@ from jaxtyping import Array, Bool, Complex, Shaped
 from chainlab.quantum.circuit import Circuit, Gate
 from chainlab.quantum.gates import Kind
 from chainlab.quantum.library import bind, library_numerics
-from chainlab.quantum.statevector import apply, controlled, multiply
+from chainlab.quantum.matrices import KindMatrices, Shift, complex_dtype, traced_matrices
+from chainlab.quantum.moments import in_moments, simulate_moments
+from chainlab.quantum.statevector import apply, controlled, embed, multiply
 
 _BLOCK_WIRES = 2  # gates are merged into blocks of up to this many wires
-
-
-class Shift(NamedTuple):
-    r"""One shifted copy of a circuit: the leaf `leaf` at $m \theta + s$."""
-
-    leaf: int
-    multiplier: float
-    shift: float
 
 
 @dataclass
@@ -85,73 +78,21 @@ class _Unitary:
         return apply(matrix, states, wires, self.pattern)
 
 
-def _unitaries(circuit: Circuit, leaves: Sequence[Array], shifts: Sequence[Shift], dtype: Any) -> list[_Unitary]:
-    """Every gate's matrix; gates of one kind, shifted copies included, are one vectorised evaluation."""
-    place = {
-        slot: (g, p)
-        for g, gate in enumerate(circuit.gates)
-        for p, slot in enumerate(gate.slots)
-        if isinstance(slot, int)
-    }
-    copies: dict[int, list[tuple[int, int, float, float]]] = {}
-    for column, (leaf, multiplier, shift) in enumerate(shifts):
-        gate, parameter = place[leaf]
-        copies.setdefault(gate, []).append((column, parameter, multiplier, shift))
-
-    result: list[_Unitary | None] = [None] * len(circuit.gates)
-    by_kind: dict[Kind, list[int]] = {}
-    for index, gate in enumerate(circuit.gates):
-        if gate.traced:
-            by_kind.setdefault(gate.kind, []).append(index)
-        else:
-            result[index] = _Unitary(gate.kind.constant(gate.slots), kind=gate.kind)
-
-    for kind, members in by_kind.items():
-        rows = list(range(len(members)))
-        changes: list[tuple[int, float, float] | None] = [None] * len(members)
-        spans: list[tuple[int, int]] = []
-        for position, index in enumerate(members):
-            start = len(rows)
-            for _, parameter, multiplier, shift in copies.get(index, ()):
-                rows.append(position)
-                changes.append((parameter, multiplier, shift))
-            spans.append((start, len(rows)))
-        data = []
-        for parameter in range(len(circuit.gates[members[0]].slots)):
-            values = _stack([circuit.gates[index].slots[parameter] for index in members], leaves, dtype)
-            values = values[np.array(rows)] if len(rows) > len(members) else values
-            if any(change and change[0] == parameter for change in changes):
-                own = [change if change and change[0] == parameter else (0, 1.0, 0.0) for change in changes]
-                values = values * np.array([m for _, m, _ in own], values.dtype)
-                values = values + np.array([s for _, _, s in own], values.dtype)
-            data.append(values)
-        with library_numerics():
-            stacked = jax.vmap(kind.matrix, out_axes=-1)(*data).astype(dtype)
-        for position, index in enumerate(members):
-            start, stop = spans[position]
+def _unitaries(circuit: Circuit, matrices: Sequence[KindMatrices]) -> list[_Unitary]:
+    """Every gate's matrix."""
+    result: list[_Unitary | None] = [
+        None if gate.traced else _Unitary(gate.kind.constant(gate.slots), kind=gate.kind) for gate in circuit.gates
+    ]
+    for found in matrices:
+        for index, (own, copies, columns) in found.rows.items():
             result[index] = _Unitary(
-                stacked[..., position],
-                None if kind.diagonal else kind.pattern,
-                stacked[..., start:stop] if stop > start else None,
-                tuple(column for column, *_ in copies.get(index, ())),
-                kind,
+                found.matrices[..., own],
+                None if found.kind.diagonal else found.kind.pattern,
+                found.matrices[..., copies.start : copies.stop] if copies else None,
+                columns,
+                found.kind,
             )
     return [unitary for unitary in result if unitary is not None]
-
-
-def _stack(slots: Sequence[int | np.ndarray], leaves: Sequence[Array], dtype: Any) -> Shaped[Array, "gates ..."]:
-    real = jnp.finfo(dtype).dtype
-    values = [leaves[slot] if isinstance(slot, int) else slot for slot in slots]
-    wanted = dtype if any(jnp.iscomplexobj(value) for value in values) else real
-    return jnp.stack([jnp.asarray(value, wanted) for value in values])
-
-
-def _embed(unitary: Any, local: Sequence[int], wires: int) -> np.ndarray:
-    """A constant matrix on some wires of a block, as a matrix of the block."""
-    k = len(local)
-    identity = np.eye(2**wires, dtype=complex).reshape((2,) * (2 * wires))
-    tensor = np.tensordot(np.asarray(unitary).reshape((2,) * (2 * k)), identity, axes=(range(k, 2 * k), local))
-    return np.moveaxis(tensor, range(k), local).reshape(2**wires, 2**wires)
 
 
 def _merge(block: _Block, gates: Sequence[Gate], unitaries: Sequence[_Unitary], dtype: Any) -> _Unitary:
@@ -164,7 +105,7 @@ def _merge(block: _Block, gates: Sequence[Gate], unitaries: Sequence[_Unitary], 
     if not any(gates[i].traced for i in block.gates):
         product = np.eye(dim, dtype=complex)
         for unitary, local in members:
-            product = _embed(unitary.matrix, local, wires) @ product
+            product = embed(unitary.matrix, local, wires) @ product
         return _Unitary(product)
     pattern = np.eye(dim, dtype=bool)
     base = jnp.eye(dim, dtype=dtype)
@@ -172,7 +113,7 @@ def _merge(block: _Block, gates: Sequence[Gate], unitaries: Sequence[_Unitary], 
     columns: tuple[int, ...] = ()
     for unitary, local in members:
         own = np.abs(unitary.matrix) > 1e-15 if unitary.pattern is None else unitary.pattern
-        pattern = np.abs(_embed(own, local, wires)) @ pattern > 0
+        pattern = np.abs(embed(own, local, wires)) @ pattern > 0
         branches = _grow(unitary, base[:, None, :], branches, local)
         base = unitary.on(base, local)
         columns += unitary.columns
@@ -214,8 +155,11 @@ def simulate(
         The states, that of the circuit itself first; and which shift each further column holds.
     """
     dtype = complex_dtype(leaves)
-    unitaries = _unitaries(circuit, leaves, shifts, dtype)
+    matrices = traced_matrices(circuit, leaves, shifts, dtype)
     base = initial(circuit, leaves)
+    if shifts and in_moments(circuit):
+        return simulate_moments(circuit, matrices, base)
+    unitaries = _unitaries(circuit, matrices)
     branches: Array | None = None
     columns: tuple[int, ...] = ()
     for block in _blocks(circuit.gates):
@@ -224,15 +168,6 @@ def simulate(
         branches = _grow(unitary, base, branches, block.wires)
         base = unitary.on(base, block.wires)
     return (base if branches is None else jnp.concatenate([base, branches], axis=1)), columns
-
-
-def complex_dtype(leaves: Sequence[Shaped[Array, "..."]]) -> Any:
-    """The type of amplitudes: double precision where a leaf is, and where there is none JAX's default."""
-    inexact = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    if not inexact:
-        return jnp.zeros(0, complex).dtype
-    double = any(jnp.finfo(dtype).bits == 64 for dtype in inexact)
-    return jnp.dtype(jnp.complex128 if double else jnp.complex64)
 
 
 def initial(circuit: Circuit, leaves: Sequence[Shaped[Array, "..."]]) -> Complex[Array, "dim 1"]:
@@ -280,7 +215,7 @@ class Step:
 def steps(circuit: Circuit, leaves: Sequence[Shaped[Array, "..."]]) -> list[Step]:
     """A circuit as matrices on wires, in order."""
     dtype = complex_dtype(leaves)
-    unitaries = _unitaries(circuit, leaves, (), dtype)
+    unitaries = _unitaries(circuit, traced_matrices(circuit, leaves, (), dtype))
     return [
         Step(_merge(block, circuit.gates, unitaries, dtype), tuple(block.wires)) for block in _blocks(circuit.gates)
     ]

@@ -140,3 +140,11 @@ def marginal(probabilities: Shaped[Array, "dim columns"], wires: Sequence[int]) 
     total = jnp.sum(split, axis=[axis for axis in range(columns) if axis not in axes])
     order = np.argsort(np.argsort(axes))
     return jnp.transpose(total, [*order, len(wires)]).reshape(2 ** len(wires), -1)
+
+
+def embed(unitary: Shaped[np.ndarray, "sub sub"], wires: Sequence[int], count: int) -> Shaped[np.ndarray, "dim dim"]:
+    """A constant gate's matrix as one on all of `count` wires."""
+    k = len(wires)
+    identity = np.eye(2**count, dtype=complex).reshape((2,) * (2 * count))
+    tensor = np.tensordot(unitary.reshape((2,) * (2 * k)), identity, axes=(range(k, 2 * k), wires))
+    return np.moveaxis(tensor, range(k), wires).reshape(2**count, 2**count)

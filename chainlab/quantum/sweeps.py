@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from chainlab.quantum.library import pennylane
-from chainlab.quantum.simulator import complex_dtype
+from chainlab.quantum.matrices import complex_dtype
 from chainlab.typing import Params
 
 _GRID = 256

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from chainlab import quantum
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("x64")]
-WIRES, PARAMETERS = 4, 3
+WIRES, PARAMETERS = (4, 5), 3  # registers of either way of simulation
 
 # name: (wires, shifted circuits of each angle)
 GATES = {
@@ -40,10 +40,10 @@ FUNCTIONS = {
 
 
 @st.composite
-def gates(draw):
+def gates(draw, register):
     name = draw(st.sampled_from(sorted(GATES)))
     width, terms = GATES[name]
-    wires = draw(st.permutations(range(WIRES)))[:width]
+    wires = draw(st.permutations(range(register)))[:width]
     index = st.integers(0, PARAMETERS - 1)
     angles = [(draw(st.sampled_from(sorted(FUNCTIONS))), draw(index), draw(index)) for _ in terms]
     wrapper = draw(st.sampled_from(["", "", "adjoint"]))
@@ -51,16 +51,21 @@ def gates(draw):
 
 
 @settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(body=st.lists(gates(), min_size=2, max_size=7), seed=st.integers(0, 2**16))
-def test_random_circuit(qml, body, seed):
+@given(
+    drawn=st.sampled_from(WIRES).flatmap(lambda n: st.tuples(st.just(n), st.lists(gates(n), min_size=2, max_size=7))),
+    seed=st.integers(0, 2**16),
+)
+def test_random_circuit(qml, drawn, seed):
+    register, body = drawn
+
     def circuit(w):
-        for wire in range(WIRES):
+        for wire in range(register):
             qml.RY(0.4 + wire, wires=wire)
         for name, wires, angles, wrapper in body:
             gate = getattr(qml, name)
             gate = qml.adjoint(gate) if wrapper else gate
             gate(*(FUNCTIONS[function](w, i, j) for function, i, j in angles), wires=wires)
-            qml.CNOT(wires=[wires[0], (wires[0] + 1) % WIRES])
+            qml.CNOT(wires=[wires[0], (wires[0] + 1) % register])
         return qml.expval(qml.Z(0) @ qml.X(1) + 0.5 * qml.Y(2) @ qml.Z(3))
 
     w = jnp.asarray(np.random.default_rng(seed).uniform(-2, 2, PARAMETERS))
