@@ -114,7 +114,7 @@ def safe_gap(speed: Float[Array, ""], lead_speed: Float[Array, ""]) -> Float[Arr
     return jnp.maximum(2.0 + 0.6 * speed + (speed**2 - lead_speed**2) / (2 * 5.0), 0.0)
 
 
-def cost(route: Route, trip: Trip, command: Command, closeness: float | Float[Array, ""] = 1.0) -> Float[Array, ""]:
+def cost(route: Route, trip: Trip, command: Command, closeness: float = 0.3) -> Float[Array, ""]:
     r"""What a tick costs: straying from the lane's centre and heading, from car following, and being too near.
 
     $$\rho\!\left(\frac{e_y}{0.25\,\mathrm{m}}\right) + 0.3\,\rho\!\left(\frac{e_\psi}{0.05}\right)
@@ -170,7 +170,7 @@ def drive_cost(
     *,
     ticks: int,
     truncation: int | None = None,
-    closeness: float | Float[Array, ""] = 1.0,
+    closeness: float = 0.3,
     vehicle: Any = kinematic,
 ) -> Stretch:
     """Cost of the next ticks of a drive, differentiable end to end.
@@ -221,7 +221,7 @@ def analytic_policy_gradient(
     *,
     ticks: int,
     truncation: int | None = None,
-    closeness: float | Float[Array, ""] = 1.0,
+    closeness: float = 0.3,
     worst: float = 50.0,
     vehicle: Any = kinematic,
 ) -> Callable[[Params, tuple[Fleet, Key[Array, " drives"]], PRNGKey], tuple[Array, tuple[Fleet, Metrics]]]:
