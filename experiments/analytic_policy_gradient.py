@@ -112,7 +112,10 @@ def analytic_policy_gradient(config: AnalyticPolicyGradientConfig) -> "chainlab.
 
     def subject(state: Any, name: str) -> "chainlab.Subject":
         def objective(params: Any, batch: Any, key: Any) -> tuple[Any, dict[str, Any]]:
-            loss, metrics = objectives[name](params, {**batch, "fleet": state["fleet"]}, key)
+            precise = jax.tree.leaves(params)[0].dtype  # a check may ask in float64
+            real = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)  # noqa: E731
+            fleet = jax.tree.map(lambda leaf: leaf.astype(precise) if real(leaf) else leaf, state["fleet"])
+            loss, metrics = objectives[name](params, {**batch, "fleet": fleet}, key)
             return loss, {name: value for name, value in metrics.items() if name != "fleet"}
 
         return chainlab.Subject(objective, state["params"][name])

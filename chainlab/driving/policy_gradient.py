@@ -162,7 +162,7 @@ class Stretch(NamedTuple):
     end: Trip
 
 
-def drive_cost(
+def drive_on(
     driver: Driver,
     params: Params,
     drive: Fleet,
@@ -173,7 +173,7 @@ def drive_cost(
     closeness: float = 0.3,
     vehicle: Any = kinematic,
 ) -> Stretch:
-    """Cost of the next ticks of a drive, differentiable end to end.
+    """The next ticks of a drive and what they cost, differentiable end to end.
 
     Sensors and policy are computed again in the backward pass, so that memory holds states alone.
 
@@ -254,7 +254,7 @@ def analytic_policy_gradient(
         drives, keys = batch
 
         def one(drive: Fleet, key: PRNGKey) -> Stretch:
-            return drive_cost(
+            return drive_on(
                 driver, params, drive, key, ticks=ticks, truncation=truncation, closeness=closeness, vehicle=vehicle
             )
 
