@@ -24,7 +24,7 @@ class AnalyticPolicyGradientConfig:
     """Ticks after which the gradient through the state is cut; null never cuts."""
     imitation: Annotated[float, Ge(0)] = 0.0
     """Weight of cloning in the second policy's objective; 0 learns from the world alone."""
-    closeness: Annotated[float, Ge(0)] = 1.0
+    closeness: Annotated[float, Ge(0)] = 0.3
     """Weight of being nearer to the car ahead than a late driver can stop behind."""
     conditions: tuple[str, ...] = ("clear",)
     """The conditions to judge in."""
@@ -99,15 +99,23 @@ def analytic_policy_gradient(config: AnalyticPolicyGradientConfig) -> "chainlab.
         after["fleet"] = driving.renew(found.pop("fleet"), renew_key)
         return after, found
 
+    figures = "lateral", "collision", "driving_score"
+
     def evaluate(state: Any, condition: Any) -> dict[str, Any]:
         drivers = {name: (driver, params) for name, params in state["params"].items()}
         found = driving.closed_loop(drivers, condition, jax.random.key(2), config.routes, 20.0)
-        ratio = found["policy_gradient_lateral"] / found["cloning_lateral"]
-        return {**found, "lateral_ratio": ratio}
+        after, before = ({name: found[f"{who}_{name}"] for name in figures} for who in ("policy_gradient", "cloning"))
+        found["lateral_ratio"] = after["lateral"] / before["lateral"]
+        found["collision_rise"] = after["collision"] - before["collision"]
+        found["score_rise"] = after["driving_score"] - before["driving_score"]
+        return found
 
     def subject(state: Any, name: str) -> "chainlab.Subject":
         def objective(params: Any, batch: Any, key: Any) -> tuple[Any, dict[str, Any]]:
-            loss, metrics = objectives[name](params, {**batch, "fleet": state["fleet"]}, key)
+            precise = jax.tree.leaves(params)[0].dtype  # a check may ask in float64
+            real = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)  # noqa: E731
+            fleet = jax.tree.map(lambda leaf: leaf.astype(precise) if real(leaf) else leaf, state["fleet"])
+            loss, metrics = objectives[name](params, {**batch, "fleet": fleet}, key)
             return loss, {name: value for name, value in metrics.items() if name != "fleet"}
 
         return chainlab.Subject(objective, state["params"][name])

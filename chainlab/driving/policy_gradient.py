@@ -114,7 +114,7 @@ def safe_gap(speed: Float[Array, ""], lead_speed: Float[Array, ""]) -> Float[Arr
     return jnp.maximum(2.0 + 0.6 * speed + (speed**2 - lead_speed**2) / (2 * 5.0), 0.0)
 
 
-def cost(route: Route, trip: Trip, command: Command, closeness: float | Float[Array, ""] = 1.0) -> Float[Array, ""]:
+def cost(route: Route, trip: Trip, command: Command, closeness: float = 0.3) -> Float[Array, ""]:
     r"""What a tick costs: straying from the lane's centre and heading, from car following, and being too near.
 
     $$\rho\!\left(\frac{e_y}{0.25\,\mathrm{m}}\right) + 0.3\,\rho\!\left(\frac{e_\psi}{0.05}\right)
@@ -162,7 +162,7 @@ class Stretch(NamedTuple):
     end: Trip
 
 
-def drive_cost(
+def drive_on(
     driver: Driver,
     params: Params,
     drive: Fleet,
@@ -170,10 +170,10 @@ def drive_cost(
     *,
     ticks: int,
     truncation: int | None = None,
-    closeness: float | Float[Array, ""] = 1.0,
+    closeness: float = 0.3,
     vehicle: Any = kinematic,
 ) -> Stretch:
-    """Cost of the next ticks of a drive, differentiable end to end.
+    """The next ticks of a drive and what they cost, differentiable end to end.
 
     Sensors and policy are computed again in the backward pass, so that memory holds states alone.
 
@@ -221,7 +221,7 @@ def analytic_policy_gradient(
     *,
     ticks: int,
     truncation: int | None = None,
-    closeness: float | Float[Array, ""] = 1.0,
+    closeness: float = 0.3,
     worst: float = 50.0,
     vehicle: Any = kinematic,
 ) -> Callable[[Params, tuple[Fleet, Key[Array, " drives"]], PRNGKey], tuple[Array, tuple[Fleet, Metrics]]]:
@@ -254,7 +254,7 @@ def analytic_policy_gradient(
         drives, keys = batch
 
         def one(drive: Fleet, key: PRNGKey) -> Stretch:
-            return drive_cost(
+            return drive_on(
                 driver, params, drive, key, ticks=ticks, truncation=truncation, closeness=closeness, vehicle=vehicle
             )
 
