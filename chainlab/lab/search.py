@@ -155,13 +155,15 @@ def _run(document: Document, folder: Path, result: Result, until: int | None) ->
         return
     try:
         if result.resumable is not None:
-            resume(result.resumable, until=until, quiet=True)
+            run = resume(result.resumable, until=until, quiet=True)
         else:
             command = ["run", str(document.path), *result.job.overrides]
             config = load(document.path, result.job.overrides)
-            start(config, root=folder / "runs", until=until, quiet=True, command=command)
+            run = start(config, root=folder / "runs", until=until, quiet=True, command=command)
     except ChainlabError:
-        pass  # the run's record holds the error
+        return  # the run's record holds the error
+    if run.exit_code:  # the signal that stopped the run is meant for the search
+        raise SystemExit(run.exit_code)
 
 
 def _value_at(run: RunFolder | None, metric: str | None, step: int) -> float | None:

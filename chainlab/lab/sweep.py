@@ -147,10 +147,13 @@ def run_locally(todo: Sequence[Work], workers: int) -> Iterator[Job]:
 
     Yields:
         Each job as it ends.
+
+    Raises:
+        SystemExit: A signal has stopped a job, with its checkpoint; the others are left pending.
     """
     if workers <= 1:
         for work in todo:
-            yield run_one(work)
+            yield _run_here(work)
         return
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     shares = multiprocessing.get_context("spawn").Queue()
@@ -159,7 +162,7 @@ def run_locally(todo: Sequence[Work], workers: int) -> Iterator[Job]:
     with concurrent.futures.ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_claim_cores, initargs=(shares,)
     ) as pool:
-        pending = [pool.submit(run_one, work) for work in todo]
+        pending = [pool.submit(_run_here, work) for work in todo]
         try:
             for future in concurrent.futures.as_completed(pending):
                 yield future.result()
@@ -182,6 +185,18 @@ def run_one(work: Work) -> Job:
     Returns:
         The job; what came of it is in its run's record.
     """
+    _exit_code(work)
+    return work[1]
+
+
+def _run_here(work: Work) -> Job:
+    """Run a job of this machine's own sweep: the signal that stops the job is meant for the sweep."""
+    if code := _exit_code(work):
+        raise SystemExit(code)
+    return work[1]
+
+
+def _exit_code(work: Work) -> int:
     path, job, resumable, root = work
     from chainlab.lab.compilation import use_cache
     from chainlab.lab.run import resume, start
@@ -189,9 +204,8 @@ def run_one(work: Work) -> Job:
     use_cache()
     try:
         if resumable is not None:
-            resume(resumable, quiet=True)
-        else:
-            start(load(path, job.overrides), root=root, quiet=True, command=["run", str(path), *job.overrides])
+            return resume(resumable, quiet=True).exit_code
+        command = ["run", str(path), *job.overrides]
+        return start(load(path, job.overrides), root=root, quiet=True, command=command).exit_code
     except ChainlabError:
-        pass  # the run's record holds the error
-    return job
+        return 0  # the run's record holds the error

@@ -65,3 +65,19 @@ def test_24_jobs_killed_three_times_run_once_each(tmp_path):
     found = json.loads(last.stdout)["jobs"]
     assert [(job["values"], job["final"]) for job in found] == [(job["values"], job["final"]) for job in reference]
     assert len({job["run"] for job in found}) == 24
+
+
+@pytest.mark.slow
+def test_a_signal_stops_the_sweep_and_not_only_its_job(tmp_path):
+    command = [*arguments("stopped"), "run.steps=100000"]
+    command[command.index("--workers") + 1] = "1"
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not list((tmp_path / "stopped").rglob("*.ckpt")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None, "ended before it was stopped"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 143
+    records = [json.loads(path.read_text()) for path in (tmp_path / "stopped").rglob("run.json")]
+    assert [record["status"] for record in records] == ["interrupted"]

@@ -137,6 +137,7 @@ def test_policy_gradient_is_the_gradient_of_the_drive_and_truncation_cuts_it(x64
         )
 
 
+@pytest.mark.slow
 def test_closeness_costs_what_the_gap_is_short_of_safe():
     """At 10 m/s behind 6 m/s a driver 0.6 s late needs 2 + 6 + (100 - 36) / 10 m; beside that the cost is the same."""
     route = driving.sample_route(jax.random.key(0))
