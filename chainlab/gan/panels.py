@@ -65,7 +65,7 @@ def _clouds(clouds: Mapping[str, Any], side: float) -> "Figure":
     figure = Figure(figsize=(side * len(clouds), side), layout="constrained")
     sides = figure.subplots(1, len(clouds), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (title, points) in zip(sides, clouds.items(), strict=True):
-        axes.scatter(*np.asarray(points).T, s=1, alpha=0.4)
+        axes.scatter(*np.asarray(points).T, s=1, alpha=0.4, rasterized=True)  # thousands of paths make megabytes
         axes.set_title(title)
         axes.set_aspect("equal")
     return figure
