@@ -30,12 +30,17 @@ def main() -> int:
         for path in (README, GALLERY)
         if not {START, END} <= set(path.read_text().splitlines())
     ]
-    for path, wanted in pages().items():
-        if "--check" not in sys.argv:
+    written = pages()
+    extra = [path for path in (ROOT / "docs" / "gallery").glob("*.md") if path not in written]
+    if "--check" in sys.argv:
+        differing = [path for path, text in written.items() if not path.exists() or path.read_text() != text]
+        wrong += [f"{path.name} is not what docs/records say; run `make gallery`" for path in differing + extra]
+    else:
+        for path in extra:
+            path.unlink()
+        for path, text in written.items():
             path.parent.mkdir(exist_ok=True)
-            path.write_text(wanted)
-        elif not path.exists() or path.read_text() != wanted:
-            wrong.append(f"{path.name} is not what docs/records say; run `make gallery`")
+            path.write_text(text)
     print("\n".join(wrong) or "every page is what its records say", file=sys.stderr)
     return bool(wrong)
 
