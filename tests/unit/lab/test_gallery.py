@@ -14,7 +14,6 @@ from chainlab.lab.gallery import (
     save_benchmark,
     save_record,
     stale,
-    stem,
     table,
 )
 from chainlab.lab.gallery import page as gallery_page
