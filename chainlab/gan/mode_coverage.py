@@ -108,7 +108,8 @@ def _narrowest_variance(
     weighted = weight[:, None] * offset
     mean = total(weighted) / count[:, None]
     square = total(weighted[:, :, None] * offset[:, None, :]) / count[:, None, None]
-    return jnp.linalg.eigvalsh(square - mean[:, :, None] * mean[:, None, :])[:, 0]
+    smaller = jnp.linalg.eigvalsh(square - mean[:, :, None] * mean[:, None, :])[:, 0]
+    return jnp.maximum(smaller, 0)  # rounding makes the 0 of a curve negative
 
 
 # E[r^2 | r <= 3 sigma] / 2 sigma^2 of a plane Gaussian is 1 - (9/2) e^(-9/2) / (1 - e^(-9/2))

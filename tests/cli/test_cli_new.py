@@ -42,7 +42,7 @@ def test_it_trains(folder, capsys):
     assert losses[-1] < losses[0] / 5
     (claim,) = document.envelope.expect
     assert claim.metric == "test/accuracy"
-    assert claim.met(float(final["accuracy"]))
+    assert claim.met([float(final["accuracy"])])
 
 
 def test_its_config_is_valid_in_every_form(capsys):

@@ -41,6 +41,8 @@ def test_mixture_metrics_of_real_draws_of_a_blob_and_of_narrow_modes():
     half = real(centers[jnp.arange(10_000) % 5])
     assert half["modes"] == 5
     assert half["narrowest_ratio"] == 0
+    far = real(jnp.full((10_000, 2), 1e4) + centers[jnp.arange(10_000) % 25])  # no mode at all, and no NaN
+    assert far["narrowest_ratio"] == 0
     np.testing.assert_allclose(half["kl"], np.log(5), rtol=1e-5)
 
 
