@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from chainlab import nn
 from chainlab.driving.fusion_parts import (
@@ -20,8 +19,6 @@ from chainlab.driving.readers import MISSING, DiagonalGaussian, Reader, bounded,
 from chainlab.nn import Model
 from chainlab.typing import Params, PRNGKey
 
-_PACE = 3.0  # of the stack's learning to that of its parts
-
 
 def stacked(sizes: Sizes) -> Model:
     r"""Stacked generalisation over every single-sensor network and a joint one.
@@ -32,9 +29,6 @@ def stacked(sizes: Sizes) -> Model:
     $\mu = \sum_k \mathrm{softmax}(g - \log \sigma^2)_k \mu_k$: a product of experts at the start, corrected by $g$
     (within ±4, so that no answer is ever out of reach), that can always fall back on whichever single sensor is best.
 
-    The parts change as long as they learn, and failures are rare: the stack is small, and learns `_PACE` times faster
-    than they do, or it would trust at the end whom it was right to trust in the middle.
-
     Args:
         sizes: Sizes; each reader has its own tokens under `<sensor>_dense` and `<sensor>_attention`.
 
@@ -42,8 +36,7 @@ def stacked(sizes: Sizes) -> Model:
         A model from `Inputs` to `Fused`, with one part a reader.
 
     References:
-        Wolpert, Stacked Generalization, Neural Networks 5 (1992), 241-259. Karras et al., Progressive Growing of GANs,
-        arXiv:1710.10196, section 4.1, for learning rates by scaled weights.
+        Wolpert, Stacked Generalization, Neural Networks 5 (1992), 241-259.
     """
     names = list(sizes.counts)
     kinds: dict[str, Reader] = {name: "dense" if name.endswith("dense") else "attention" for name in names}
@@ -77,19 +70,11 @@ def stacked(sizes: Sizes) -> Model:
 
 
 def _stack(inputs: int, hidden: int, outputs: int) -> Model:
-    """A perceptron that starts by saying nothing and learns `_PACE` times faster than its neighbours.
-
-    Its weights are in units of `_PACE`: an optimiser that is blind to scale, as Adam, changes what they do by so much
-    more.
-    """
+    """A perceptron that starts by saying nothing."""
     net = nn.mlp([inputs, hidden, hidden, outputs], activation="gelu")
 
     def init(key: PRNGKey) -> Params:
         params = net.init(key)
-        silent = jax.tree.map(jnp.zeros_like, params["dense2"])
-        return jax.tree.map(lambda weight: weight / _PACE, {**params, "dense2": silent})
+        return {**params, "dense2": jax.tree.map(jnp.zeros_like, params["dense2"])}
 
-    def apply(params: Params, x: Array, *, key: PRNGKey | None = None) -> Array:
-        return net.apply(jax.tree.map(lambda weight: _PACE * weight, params), x, key=key)
-
-    return Model(init, apply)
+    return Model(init, net.apply)

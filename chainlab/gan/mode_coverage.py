@@ -67,7 +67,7 @@ def mixture_metrics(x: Float[Array, "samples 2"], mixture: Mixture) -> Metrics:
         samples along an axis over $\sigma$ (0.974 for real draws, which the cut at $3 \sigma$ narrows too), and
         `spread_ratio` to that; `narrowest_ratio`, the same of each mode's narrowest axis, around its own mean: a
         generator that draws a curve through every mode can have a spread of almost 1 and has this near 0. (10,000
-        real draws of 25 modes have 0.97, since the narrower of two equal axes is looked for.)
+        real draws of 25 modes have 0.96, since the narrower of two equal axes is looked for.)
 
     Example:
         >>> import jax
