@@ -111,45 +111,17 @@ def temporary_mebibytes(layer: Callable[[Params, Any], Any], params: Params, x: 
     return analysis.temp_size_in_bytes / _MIB
 
 
-def short_group(layer: Callable[[Params, Any], Any], params: Params, x: PyTree) -> int:
-    """The shortest groups, recomputed once, that need at most a third more memory than the best ones.
-
-    What a group saves is written and read again at once: the shorter it is, the more of it stays in the cache.
-
-    Args:
-        layer: One layer.
-        params: Stacked parameters, or their shapes.
-        x: The input, or its shape.
-
-    Returns:
-        Layers in a group.
-    """
-    depth, sizes = _sizes(layer, params, x)
-    needs = {group: _estimate(depth, (group,), *sizes) for group in _lengths(depth)}
-    return min(group for group, need in needs.items() if need <= 4 / 3 * min(needs.values()))
-
-
-def _sizes(layer: Callable[[Params, Any], Any], params: Params, x: PyTree) -> tuple[int, tuple[int, int, int]]:
-    """The depth, and the bytes of a state, of what a layer's derivative saves and of a layer's parameters."""
-    first = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape[1:], p.dtype), params)
-    saved = jax.eval_shape(lambda p, h: jax.vjp(layer, p, h)[1], first, x)
-    return jax.tree.leaves(params)[0].shape[0], (_bytes(x), _bytes(saved), _bytes(first))
-
-
-def _lengths(depth: int) -> list[int]:
-    """Lengths of groups worth considering: divisors, and about the square root where no divisor is near it."""
-    return sorted({*divisors(depth)[1:-1], divisor_near(depth, math.sqrt(depth))})
-
-
 def _candidates(layer: Callable[[Params, Any], Any], params: Params, x: PyTree) -> Iterator[tuple[int, ...]]:
     """Nothing recomputed, then the groupings of one and of two levels that need least by `_estimate`."""
-    depth, sizes = _sizes(layer, params, x)
-    lengths = _lengths(depth)
-    levels = [[(group,) for group in lengths], [(group, inner) for group in lengths for inner in divisors(group)[1:-1]]]
+    depth = jax.tree.leaves(params)[0].shape[0]
+    first = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape[1:], p.dtype), params)
+    saved = _bytes(jax.eval_shape(lambda p, h: jax.vjp(layer, p, h)[1], first, x))
+    sizes = divisors(depth)[1:-1] or [divisor_near(depth, math.sqrt(depth))]
+    levels = [[(size,) for size in sizes], [(size, inner) for size in sizes for inner in divisors(size)[1:-1]]]
     yield ()
     for groupings in levels:
         if groupings:
-            yield min(groupings, key=lambda groups: _estimate(depth, groups, *sizes))
+            yield min(groupings, key=lambda groups: _estimate(depth, groups, _bytes(x), saved, _bytes(first)))
 
 
 def _estimate(depth: int, groups: Sequence[int], state: int, saved: int, params: int) -> float:
@@ -164,4 +136,4 @@ def _estimate(depth: int, groups: Sequence[int], state: int, saved: int, params:
 
 
 def _bytes(tree: PyTree) -> int:
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+    return sum(math.prod(leaf.shape) * jnp.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))

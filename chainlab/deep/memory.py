@@ -1,5 +1,6 @@
 """A chain of any depth as a scan, with a choice of what it remembers for its gradient."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from chainlab.deep.budget import plan, short_group
-from chainlab.deep.segments import scanned, store
+from chainlab.deep.budget import plan
+from chainlab.deep.segments import divisor_near, scanned, store
 from chainlab.deep.two_streams import reversible
 from chainlab.errors import UsageError
 from chainlab.typing import Params
@@ -23,8 +24,7 @@ def deep(layer: Layer, params: Params, x: PyTree, *, memory: str = "store") -> P
     What the backward pass remembers is a matter of memory alone; it changes no value but that of `reversible`:
 
     - `store`: everything the layers save, $O(L)$.
-    - `sqrt`: the states between groups of layers; each group is computed once more, $O(\sqrt{L})$. Groups are as short
-      as they can be for a third more memory than the least: they stay in the cache, and recomputing is quick.
+    - `sqrt`: the states between about $\sqrt{L}$ groups; each group is computed once more, $O(\sqrt{L})$.
     - `budget: N MiB`: the fewest recomputations (none, one or two extra forward passes) whose gradient XLA plans
       within `N` MiB of temporary memory, beside parameters, inputs and gradients.
     - `reversible`: nothing; `layer` is the branch of a two-stream chain
@@ -55,7 +55,7 @@ def deep(layer: Layer, params: Params, x: PyTree, *, memory: str = "store") -> P
         Chen et al., Training Deep Nets with Sublinear Memory Cost, arXiv:1604.06174; Griewank and Walther,
         Revolve, 2000; Gomez et al., The Reversible Residual Network, arXiv:1707.04585.
     """
-    layers(params)  # refuses leaves that disagree
+    depth = layers(params)
     if memory == "reversible":
         pair = x if isinstance(x, tuple) else (x, x)
         if len(pair) != 2:
@@ -66,7 +66,7 @@ def deep(layer: Layer, params: Params, x: PyTree, *, memory: str = "store") -> P
     if memory == "store":
         return store(layer, params, x)
     if memory == "sqrt":
-        return scanned(layer, params, x, (short_group(layer, params, x),))
+        return scanned(layer, params, x, (divisor_near(depth, math.sqrt(depth)),))
     budget = re.fullmatch(r"budget:\s*(\d+(?:\.\d+)?)\s*MiB", memory)
     if budget is None:
         raise UsageError(f"memory must be store, sqrt, reversible or 'budget: N MiB', got {memory!r}")
